@@ -1,0 +1,44 @@
+#include "src/core/log.h"
+
+#include <memory>
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+namespace seer::log {
+namespace {
+
+spdlog::level::level_enum to_spdlog(Level level) {
+  switch (level) {
+    case Level::kDebug:
+      return spdlog::level::debug;
+    case Level::kInfo:
+      return spdlog::level::info;
+    case Level::kWarn:
+      return spdlog::level::warn;
+    case Level::kError:
+      return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+spdlog::logger& logger() {
+  static const std::shared_ptr<spdlog::logger> instance = [] {
+    auto created = spdlog::stderr_color_mt("seer-train");
+    created->set_pattern("%^[%H:%M:%S %l]%$ %v");
+    return created;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+void set_level(Level level) {
+  logger().set_level(to_spdlog(level));
+}
+
+void write(Level level, std::string_view message) {
+  logger().log(to_spdlog(level), message);
+}
+
+}  // namespace seer::log
