@@ -1,0 +1,40 @@
+// Eigen views of tensors and the dispatch on their element type.
+#pragma once
+
+#include <Eigen/Core>
+#include <utility>
+
+#include "src/core/tensor.h"
+
+namespace seer::cpu {
+
+template <typename T>
+using RowMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+template <typename T>
+using RowMap = Eigen::Map<RowMatrix<T>, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <typename T>
+using ConstRowMap = Eigen::Map<const RowMatrix<T>, Eigen::Unaligned, Eigen::OuterStride<>>;
+
+/// rows x columns, row-major, rows `stride` elements apart.
+template <typename T>
+ConstRowMap<T> view(const T* data, int64_t rows, int64_t columns, int64_t stride) {
+  return {data, rows, columns, Eigen::OuterStride<>(stride)};
+}
+template <typename T>
+RowMap<T> view(T* data, int64_t rows, int64_t columns, int64_t stride) {
+  return {data, rows, columns, Eigen::OuterStride<>(stride)};
+}
+
+/// Calls function(float{}) or function(double{}) by dtype; anything else is refused.
+template <typename Function>
+void dispatch(DType dtype, Function&& function) {
+  if (dtype == DType::kF32) return std::forward<Function>(function)(float{});
+  if (dtype == DType::kF64) return std::forward<Function>(function)(double{});
+  fail("the CPU backend computes in F32 (gate operations also in F64), not {}", name_of(dtype));
+}
+
+inline int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+}  // namespace seer::cpu

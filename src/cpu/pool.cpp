@@ -1,0 +1,69 @@
+// Pooling over blocks of tokens and over groups of heads (SEMANTICS 2 and 8). One pass over the rows.
+#include "src/cpu/eigen_views.h"
+#include "src/cpu/kernels.h"
+
+namespace seer::cpu {
+namespace {
+
+/// Pools rows [first, first + count) of x into one row of out.
+template <typename T>
+void pool_rows(ConstTensor x, int64_t first, int64_t count, PoolSet pools, T* out) {
+  using Array = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
+  using ConstArray = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
+  const int64_t heads = x.dim(1);
+  const int64_t head_dim = x.dim(2);
+  const int64_t width = pools.count() * head_dim;
+  for (int64_t h = 0; h < heads; ++h) {
+    const T* from = x.data<T>() + first * x.row_stride() + h * head_dim;
+    T* next = out + h * width;
+    const auto reduce = [&](bool wanted, auto&& combine) {
+      if (!wanted) return;
+      Array to(next, head_dim);
+      to = ConstArray(from, head_dim);
+      for (int64_t r = 1; r < count; ++r) combine(to, ConstArray(from + r * x.row_stride(), head_dim));
+      next += head_dim;
+    };
+    reduce(pools.max, [](Array& to, const ConstArray& row) { to = to.max(row); });
+    reduce(pools.min, [](Array& to, const ConstArray& row) { to = to.min(row); });
+    reduce(pools.avg, [](Array& to, const ConstArray& row) { to += row; });
+    if (pools.avg) Array(next - head_dim, head_dim) /= static_cast<T>(count);
+  }
+}
+
+}  // namespace
+
+void pool_blocks(ThreadPool& pool, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
+                 PoolSet pools, Tensor out) {
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    int64_t first_out = 0;
+    for (const RowSpan& span : rows.host) {
+      const int64_t blocks = ceil_div(span.rows, block_size);
+      pool.run(blocks, [&](int64_t b, int) {
+        pool_rows<T>(x, span.row + b * block_size, std::min(block_size, span.rows - b * block_size), pools,
+                     out.data<T>() + (first_out + b) * out.row_stride());
+      });
+      first_out += blocks;
+    }
+  });
+}
+
+void group_mean(ThreadPool& pool, ConstTensor x, Tensor out) {
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t groups = out.dim(1);
+    const int64_t group = x.dim(1) / groups;
+    const int64_t channels = x.dim(2);
+    pool.run(ceil_div(x.rows(), 64), [&](int64_t tile, int) {
+      for (int64_t r = tile * 64; r < std::min(x.rows(), tile * 64 + 64); ++r) {
+        for (int64_t g = 0; g < groups; ++g) {
+          const T* from = x.data<T>() + r * x.row_stride() + g * group * channels;
+          view(out.data<T>() + r * out.row_stride() + g * channels, 1, channels, channels) =
+              view(from, group, channels, channels).colwise().mean();
+        }
+      }
+    });
+  });
+}
+
+}  // namespace seer::cpu

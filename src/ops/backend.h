@@ -1,0 +1,285 @@
+// Every operation of the project on one page: what a device must be able to do.
+//
+// Letters, as in SEMANTICS.md: S packed tokens (rows), H query heads, G key/value heads, D head_dim, C
+// channels, b block size, N blocks of a sequence, R pooled rows of a pack, d gate hidden size, T the target
+// (pooled attention). `act` is the backend's activation dtype (CPU fp32, GPU bf16).
+//
+// Rules that make a backend pluggable:
+// - Operations are asynchronous: they run later, in order, on the queue they are given. Tensors, layouts and
+// tables
+//   passed in must live and stay unchanged until the queue has passed the operation.
+// - No operation returns a value to the host. Losses, norms and flags are added into slots of a small device
+// array
+//   (fp64 elements) that the host downloads once a step.
+// - Arguments are checked when the call is made; a failure while running is rethrown by synchronize().
+// - Every buffer comes from allocate(); scratch memory is asked for beforehand (`*_workspace`) and passed in.
+// - Same inputs, same bits: results depend on neither timing nor the number of threads.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "src/core/buffer.h"
+#include "src/core/tensor.h"
+#include "src/ops/layout.h"
+
+namespace seer {
+
+/// An in-order stream of operations.
+class Queue {
+ public:
+  virtual ~Queue() = default;
+};
+
+/// A point in a queue that other queues and the host can wait for.
+class Event {
+ public:
+  virtual ~Event() = default;
+};
+
+enum class Memory {
+  kDevice,      ///< Where operations work.
+  kHostPinned,  ///< Host memory that copies to and from the device run at full speed with.
+};
+
+/// Up to three weight matrices [out_i, in] stacked along their outputs (q, k, v; gate, up; or one), each with
+/// an optional bias. A backend may run them as one product if they lie one behind the other.
+struct StackedLinear {
+  std::array<ConstTensor, 3> weight;
+  std::array<ConstTensor, 3> bias;  ///< [out_i], or empty
+  int parts = 0;
+
+  int64_t in_features() const { return weight[0].dim(1); }
+  int64_t out_features() const;
+};
+
+enum class LinearOutput {
+  kStore,  ///< out = x W^T + bias
+  kAdd,    ///< out += x W^T + bias: a projection back into the residual stream
+};
+
+/// cos and sin of every (position, frequency), attention_scaling included (SEMANTICS 1).
+struct RopeTable {
+  ConstTensor cos;  ///< [positions, D/2] fp32
+  ConstTensor sin;  ///< [positions, D/2] fp32
+};
+
+enum class RopeDirection {
+  kForward,
+  kTransposed,  ///< Multiplies by the transposed matrix: the backward of kForward.
+};
+
+/// Causal attention of the query segments of `layout` against their sequences' keys (SEMANTICS 1 and 3).
+struct AttentionArgs {
+  ConstTensor q;  ///< [query rows, H, D] act, after RoPE
+  ConstTensor k;  ///< [key rows, G, D] act, after RoPE
+  ConstTensor v;  ///< [key rows, G, D] act; may be empty when `output` is
+  const BatchLayout* layout = nullptr;
+  int64_t head_begin = 0;
+  int64_t head_count = 0;  ///< Query heads [head_begin, head_begin + head_count) are computed.
+  float scale = 0.0F;      ///< 1/sqrt(D)
+
+  Tensor output;     ///< [query rows, H, D] act, or empty: not wanted
+  Tensor logsumexp;  ///< [head_count, query rows] fp32, natural log, or empty
+
+  /// Natural log of M, the unnormalised block maxima of SEMANTICS 3, -inf above the diagonal; or empty. fp32
+  /// matrices [head_count, rows, blocks] of `blocks`, a prefill layout of the finest block size wanted.
+  Tensor block_log_max;
+  const ScoreLayout* blocks = nullptr;
+
+  Tensor workspace;  ///< U8, at least attention_workspace() bytes
+};
+
+/// Which pools of SEMANTICS 2, in the order they are concatenated.
+struct PoolSet {
+  bool max = false;
+  bool min = false;
+  bool avg = false;
+
+  int count() const { return static_cast<int>(max) + static_cast<int>(min) + static_cast<int>(avg); }
+  bool operator==(const PoolSet&) const = default;
+};
+
+/// A range of heads and the score matrices [head_count, rows, blocks] of one layout.
+struct ScoreArgs {
+  ConstTensor queries;  ///< [query rows, H, d], RoPE applied
+  ConstTensor keys;     ///< [key rows, Hk, d], RoPE applied; query head h sees key head h * Hk / H
+  const ScoreLayout* layout = nullptr;
+  int64_t head_begin = 0;
+  int64_t head_count = 0;  ///< With Hk < H: whole groups of H/Hk heads.
+  double scale = 0.0;      ///< 1/sqrt(d)
+};
+
+enum class LossReduction {
+  kElements,  ///< Mean over all elements of the counted rows, masked ones included (the published loss).
+  kRows,      ///< Sum over blocks, mean over rows.
+};
+
+/// KL(T || softmax(scores)) of SEMANTICS 4 (and 8), forward with backward.
+struct KlArgs {
+  Tensor scores;       ///< In: scores. Out, where `want_gradient`: gradient_factor * d loss / d scores.
+  ConstTensor target;  ///< T, same matrices, fp32 (or the scores' dtype)
+  const ScoreLayout* layout = nullptr;
+  int64_t heads = 0;       ///< All heads of the layer, the mean is over them.
+  int64_t head_count = 0;  ///< Heads in these matrices.
+  LossReduction reduction = LossReduction::kElements;
+  double loss_factor = 1.0;
+  double gradient_factor = 1.0;
+  bool want_gradient = true;
+  Tensor losses;     ///< [head_count] fp64 += loss_factor * what each head adds to the layer's loss
+  Tensor workspace;  ///< U8, at least kl_workspace() bytes
+};
+
+/// Recall of a top-k selection (SEMANTICS 7 and 9): share of T's row mass on the kept blocks.
+struct RecallArgs {
+  ConstTensor scores;  ///< Matrices of `layout`, fp32
+  ConstTensor target;
+  const ScoreLayout* layout = nullptr;
+  int64_t heads = 0;
+  int64_t head_count = 0;
+  double nz_ratio =
+      0.0;  ///< k = max(1, trunc((1 - sqrt(1 - nz_ratio)) * N)) blocks a row, the diagonal among them
+  double factor = 1.0;
+  Tensor
+      recall;  ///< [head_count] fp64 += factor * what each head adds to the layer's mean recall by its scores
+  Tensor oracle;     ///< [head_count] fp64, the same for as many blocks chosen by T
+  Tensor workspace;  ///< U8, at least recall_workspace() bytes
+};
+
+/// One AdamW step of SEMANTICS 5 over a flat array.
+struct AdamWArgs {
+  Tensor weights;  ///< [n] fp32
+  ConstTensor gradients;
+  Tensor first_moment;
+  Tensor second_moment;
+  ConstTensor norm_squared;  ///< [1] fp64, of all gradients of this training
+  ConstTensor not_finite;  ///< [m] fp64 flags: if any is not 0, or the norm is not finite, nothing is changed
+  double max_grad_norm = 0;  ///< Gradients are scaled by min(1, max_grad_norm / (norm + 1e-6)); 0: never
+  double learning_rate = 0;
+  double beta1 = 0;
+  double beta2 = 0;
+  double eps = 0;
+  double weight_decay = 0;
+  int64_t step = 0;  ///< 0, 1, ..: bias correction uses step + 1
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // ---- device, memory, order
+  // -------------------------------------------------------------------------------------
+
+  virtual std::string name() const = 0;
+  virtual DType activation_dtype() const = 0;
+  /// Whether operations can read host memory (a memory-mapped weight file) where it lies.
+  virtual bool reads_host_memory() const = 0;
+
+  /// Memory aligned to 256 bytes, zeroed; throws Error if there is not enough.
+  virtual Buffer allocate(size_t bytes, Memory memory) = 0;
+  virtual std::unique_ptr<Queue> make_queue(const std::string& name) = 0;
+  virtual std::unique_ptr<Event> make_event() = 0;
+
+  /// The event stands for everything enqueued on `queue` so far; it can be recorded again.
+  virtual void record(Queue& queue, Event& event) = 0;
+  /// What is enqueued on `queue` from now on runs after the event's last record.
+  virtual void wait(Queue& queue, Event& event) = 0;
+  /// The host waits; a failure of an operation on the queue is rethrown here.
+  virtual void synchronize(Queue& queue) = 0;
+  virtual void synchronize(Event& event) = 0;
+
+  /// Same dtype and shape; between host and device in any direction.
+  virtual void copy(Queue& queue, ConstTensor from, Tensor to) = 0;
+  virtual void fill_zero(Queue& queue, Tensor x) = 0;
+
+  // ---- the frozen layer
+  // ------------------------------------------------------------------------------------------
+
+  /// out[s] = table[ids[s]]: ids [S] I32, table [vocabulary, C] any float, out [S, C] act.
+  virtual void embed(Queue& queue, ConstTensor ids, ConstTensor table, Tensor out) = 0;
+
+  /// Over the last axis: x / sqrt(mean(x^2) + eps) * weight, statistics in fp32 (fp64 for F64 tensors).
+  /// x, out [rows, C] or [rows, heads, C]; out may be x. weight [C] of x's dtype.
+  virtual void rms_norm(Queue& queue, ConstTensor x, ConstTensor weight, double eps, Tensor out) = 0;
+
+  /// x [S, in] act, out [S, sum of outs] act; rows of both may be strided.
+  virtual void linear(Queue& queue, ConstTensor x, const StackedLinear& w, LinearOutput mode, Tensor out,
+                      Tensor workspace) = 0;
+  virtual size_t linear_workspace(const StackedLinear& w) const = 0;
+
+  /// out[s, i] = silu(gate) * up with gate = gate_up[s, i], up = gate_up[s, I + i]: gate_up [S, 2I], out [S,
+  /// I].
+  virtual void swiglu(Queue& queue, ConstTensor gate_up, Tensor out) = 0;
+
+  /// Rotates pairs (x_j, x_{j+D/2}) of x [rows, heads, D] into out, same shape; rows lie at the positions of
+  /// `rows`.
+  virtual void rope(Queue& queue, ConstTensor x, const RopeTable& table, const Table<RowSpan>& rows,
+                    RopeDirection direction, Tensor out) = 0;
+
+  virtual void attention(Queue& queue, const AttentionArgs& args) = 0;
+  virtual size_t attention_workspace(const AttentionArgs& args) const = 0;
+
+  // ---- the target
+  // ------------------------------------------------------------------------------------------------
+
+  /// From the log maxima of `fine` to T of `coarse`, whose block size is a multiple (SEMANTICS 3): maxima of
+  /// neighbours, exp, rows divided by their sum. Both fp32 matrices of `heads` heads; 0 above the diagonal.
+  virtual void normalise_target(Queue& queue, ConstTensor block_log_max, const ScoreLayout& fine,
+                                const ScoreLayout& coarse, int64_t heads, Tensor target) = 0;
+
+  // ---- the gate (fp32; the CPU computes F64 tensors as well, for gradient checks)
+  // -----------------------------------
+
+  /// Pools q_pre or k_pre over the blocks of `rows` (token rows; spans must begin a new block), SEMANTICS 2:
+  /// x [S, heads, D], out [pooled rows, heads, pools * D].
+  virtual void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
+                           PoolSet pools, Tensor out) = 0;
+
+  /// Mean over the H/G heads of each group (SEMANTICS 8, Qavg): x [R, H, D], out [R, G, D].
+  virtual void group_mean(Queue& queue, ConstTensor x, Tensor out) = 0;
+
+  /// One matrix per head: out[r, h] = x[r, h * Hx / Hw] @ w[h]: x [R, Hx, C], w [Hw, C, d], out [R, Hw, d].
+  virtual void head_linear(Queue& queue, ConstTensor x, ConstTensor w, Tensor out) = 0;
+  /// w_gradient[h] += sum over r of x[r, h * Hx / Hw]^T out_gradient[r, h].
+  virtual void head_linear_backward(Queue& queue, ConstTensor x, ConstTensor out_gradient,
+                                    Tensor w_gradient) = 0;
+
+  /// x_gradient = the input's gradient (may be out_gradient); w_gradient += the weight's.
+  virtual void rms_norm_backward(Queue& queue, ConstTensor x, ConstTensor weight, double eps,
+                                 ConstTensor out_gradient, Tensor x_gradient, Tensor w_gradient) = 0;
+
+  /// scores[h, i, j] = scale * queries[i, h] . keys[j, h'] where row i sees block j; other elements are not
+  /// written.
+  virtual void gate_scores(Queue& queue, const ScoreArgs& args, Tensor scores) = 0;
+  /// query_gradient is written, key_gradient added to, both for the heads of the range.
+  virtual void gate_scores_backward(Queue& queue, const ScoreArgs& args, ConstTensor score_gradient,
+                                    Tensor query_gradient, Tensor key_gradient) = 0;
+
+  virtual void kl_loss(Queue& queue, const KlArgs& args) = 0;
+  virtual size_t kl_workspace(const KlArgs& args) const = 0;
+
+  virtual void topk_recall(Queue& queue, const RecallArgs& args) = 0;
+  virtual size_t recall_workspace(const RecallArgs& args) const = 0;
+
+  // ---- the optimiser and the watch
+  // -------------------------------------------------------------------------------
+
+  /// slot [1] fp64 += sum of squares of x (fp32, any shape). `workspace`: norm_workspace() bytes.
+  virtual void add_squared_norm(Queue& queue, ConstTensor x, Tensor slot, Tensor workspace) = 0;
+  virtual size_t norm_workspace(int64_t elements) const = 0;
+
+  virtual void adamw(Queue& queue, const AdamWArgs& args) = 0;
+
+  /// slot [1] fp64 = 1 if any element of x is NaN or infinite; else it is left as it is.
+  virtual void flag_not_finite(Queue& queue, ConstTensor x, Tensor slot) = 0;
+};
+
+inline int64_t StackedLinear::out_features() const {
+  int64_t total = 0;
+  for (int i = 0; i < parts; ++i) total += weight[i].dim(0);
+  return total;
+}
+
+}  // namespace seer

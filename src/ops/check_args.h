@@ -1,0 +1,27 @@
+// The argument checks every backend makes at the moment an operation is called, written once.
+#pragma once
+
+#include "src/ops/backend.h"
+
+namespace seer::check {
+
+void embed(ConstTensor ids, ConstTensor table, Tensor out);
+void rms_norm(ConstTensor x, ConstTensor weight, Tensor out);
+void linear(ConstTensor x, const StackedLinear& w, Tensor out);
+void swiglu(ConstTensor gate_up, Tensor out);
+void rope(ConstTensor x, const RopeTable& table, const Table<RowSpan>& rows, Tensor out);
+void attention(const AttentionArgs& args);
+void normalise_target(ConstTensor fine_map, const ScoreLayout& fine, const ScoreLayout& coarse, int64_t heads,
+                      Tensor target);
+void pool_blocks(ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools, Tensor out);
+void group_mean(ConstTensor x, Tensor out);
+void head_linear(ConstTensor x, ConstTensor w, ConstTensor out);
+void gate_scores(const ScoreArgs& args, ConstTensor scores);
+void kl_loss(const KlArgs& args);
+void topk_recall(const RecallArgs& args);
+void adamw(const AdamWArgs& args);
+
+/// A workspace of at least `bytes` bytes.
+void workspace(const Tensor& tensor, size_t bytes);
+
+}  // namespace seer::check

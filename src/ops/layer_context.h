@@ -1,0 +1,22 @@
+// What the computation of one layer needs to hand: a device, a queue, scratch memory, and how much of it to
+// use.
+#pragma once
+
+#include "src/core/arena.h"
+#include "src/ops/backend.h"
+
+namespace seer {
+
+/// Everything taken from the arena is used on `queue` alone, whose order makes its reuse safe.
+struct LayerContext {
+  Backend& backend;
+  Queue& queue;
+  Arena& arena;
+  /// Tokens the MLP computes at a time: its inner activations are several times as wide as the residual
+  /// stream.
+  int64_t mlp_rows = 1024;
+  /// Memory that score matrices may take: decides how many heads are distilled at a time.
+  size_t score_bytes = size_t{64} << 20;
+};
+
+}  // namespace seer
