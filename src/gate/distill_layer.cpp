@@ -1,0 +1,135 @@
+#include "src/gate/distill_layer.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace seer {
+namespace {
+
+/// Heads whose block maxima, target and scores fit the budget: whole kv groups, at least one.
+int64_t heads_at_a_time(const LayerContext& context, const DistillInput& input,
+                        std::span<const GateTask> gates) {
+  const int64_t heads = input.q_pre.dim(1);
+  const int64_t group = heads / input.k_pre.dim(1);
+  int64_t per_head = input.finest->elements;
+  int64_t largest = 0;
+  for (const GateTask& gate : gates) largest = std::max(largest, gate.layout->elements);
+  per_head += 2 * largest;
+  const auto affordable =
+      static_cast<int64_t>(context.score_bytes / (sizeof(float) * std::max<int64_t>(per_head, 1)));
+  return std::clamp(affordable / group * group, group, heads);
+}
+
+/// Attention of a range of heads: their slice of `output`, and the block maxima.
+void attend(LayerContext& context, const DistillInput& input, ConstTensor q, ConstTensor k,
+            int64_t head_begin, int64_t head_count, Tensor output, Tensor block_log_max) {
+  const Arena::Scope scope(context.arena);
+  AttentionArgs args{.q = q,
+                     .k = k,
+                     .v = input.v,
+                     .layout = input.batch,
+                     .head_begin = head_begin,
+                     .head_count = head_count,
+                     .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(q.dim(2)))),
+                     .output = output,
+                     .block_log_max = block_log_max,
+                     .blocks = block_log_max.empty() ? nullptr : input.finest};
+  args.workspace = context.arena.bytes(context.backend.attention_workspace(args));
+  context.backend.attention(context.queue, args);
+}
+
+/// One gate on one range of heads: scores against the target; loss, recall and the scores' gradients.
+void distill_heads(LayerContext& context, const DistillInput& input, const GateTask& gate,
+                   PrefillActivations& activations, ConstTensor block_log_max, int64_t head_begin,
+                   int64_t head_count) {
+  const Arena::Scope scope(context.arena);
+  Backend& backend = context.backend;
+  Queue& queue = context.queue;
+  const ScoreLayout& layout = *gate.layout;
+  const int64_t heads = input.q_pre.dim(1);
+  const Tensor target = context.arena.tensor(DType::kF32, Shape{head_count, layout.elements});
+  const Tensor scores = context.arena.tensor(DType::kF32, target.shape());
+  backend.normalise_target(queue, block_log_max, *input.finest, layout, head_count, target);
+  const ScoreArgs args = prefill_score_args(*gate.config, activations, layout, head_begin, head_count);
+  backend.gate_scores(queue, args, scores);
+
+  for (const RecallSlots& slots : gate.recalls) {
+    RecallArgs recall{.scores = scores,
+                      .target = target,
+                      .layout = &layout,
+                      .heads = heads,
+                      .head_count = head_count,
+                      .nz_ratio = slots.nz_ratio,
+                      .factor = gate.loss_factor,
+                      .recall = slots.recall.slice_rows(head_begin, head_count),
+                      .oracle = slots.oracle.slice_rows(head_begin, head_count)};
+    const Arena::Scope recall_scope(context.arena);
+    recall.workspace = context.arena.bytes(backend.recall_workspace(recall));
+    backend.topk_recall(queue, recall);
+  }
+
+  const bool want_gradient = !gate.gradients.key.empty();
+  KlArgs kl{.scores = scores,
+            .target = target,
+            .layout = &layout,
+            .heads = heads,
+            .head_count = head_count,
+            .reduction = gate.reduction,
+            .loss_factor = gate.loss_factor,
+            .gradient_factor = gate.gradient_factor,
+            .want_gradient = want_gradient,
+            .losses = gate.losses.slice_rows(head_begin, head_count)};
+  kl.workspace = context.arena.bytes(backend.kl_workspace(kl));
+  backend.kl_loss(queue, kl);
+  if (want_gradient) {
+    backend.gate_scores_backward(queue, args, scores, activations.query_gradient, activations.key_gradient);
+  }
+}
+
+}  // namespace
+
+Tensor distill_layer(LayerContext& context, const DistillInput& input, std::span<GateTask> gates) {
+  Backend& backend = context.backend;
+  const int64_t heads = input.q_pre.dim(1);
+  const DType act = backend.activation_dtype();
+  Tensor output;
+  if (!input.v.empty()) output = context.arena.tensor(act, input.q_pre.shape());
+
+  const Arena::Scope scope(context.arena);
+  const Tensor q = context.arena.tensor(act, input.q_pre.shape());
+  const Tensor k = context.arena.tensor(act, input.k_pre.shape());
+  backend.rope(context.queue, input.q_pre, input.tokens, input.batch->rows, RopeDirection::kForward, q);
+  backend.rope(context.queue, input.k_pre, input.tokens, input.batch->rows, RopeDirection::kForward, k);
+  if (gates.empty()) {
+    attend(context, input, q, k, 0, heads, output, Tensor());
+    return output;
+  }
+
+  constexpr size_t kMaxGates = 16;
+  SEER_CHECK(gates.size() <= kMaxGates, "{} gates", gates.size());
+  std::array<PrefillActivations, kMaxGates> activations;
+  for (size_t g = 0; g < gates.size(); ++g) {
+    activations[g] = prefill_gate_forward(context, *gates[g].config, gates[g].weights,
+                                          {input.q_pre, input.k_pre, input.batch}, *gates[g].layout,
+                                          gates[g].blocks, !gates[g].gradients.key.empty());
+  }
+  const int64_t range = heads_at_a_time(context, input, gates);
+  for (int64_t begin = 0; begin < heads; begin += range) {
+    const int64_t count = std::min(range, heads - begin);
+    const Arena::Scope range_scope(context.arena);
+    const Tensor block_log_max = context.arena.tensor(DType::kF32, Shape{count, input.finest->elements});
+    attend(context, input, q, k, begin, count, output, block_log_max);
+    for (size_t g = 0; g < gates.size(); ++g) {
+      distill_heads(context, input, gates[g], activations[g], block_log_max, begin, count);
+    }
+  }
+  for (size_t g = 0; g < gates.size(); ++g) {
+    if (gates[g].gradients.key.empty()) continue;
+    prefill_gate_backward(context, *gates[g].config, activations[g], *gates[g].layout, gates[g].blocks,
+                          gates[g].gradients);
+  }
+  return output;
+}
+
+}  // namespace seer

@@ -1,0 +1,58 @@
+#include "src/gate/gate_params.h"
+
+#include "src/core/rng.h"
+
+namespace seer {
+
+std::string gate_weight_name(int64_t layer, bool query) {
+  return fmt::format("model.layers.{}.self_attn.attn_gate.mask_linear_{}.weight", layer, query ? "q" : "k");
+}
+
+int64_t GateParams::layer_size(const PrefillGateConfig& config) {
+  return config.key_weight().numel() + (config.has_query_linear() ? config.query_weight().numel() : 0);
+}
+
+GateParams::GateParams(Backend& backend, Queue& queue, const PrefillGateConfig& config, int64_t num_layers)
+    : config_(config),
+      num_layers_(num_layers),
+      layer_size_(layer_size(config)),
+      buffer_(backend.allocate(kArrays * size() * sizeof(float), Memory::kDevice)) {
+  backend.fill_zero(queue, buffer_.tensor(DType::kF32, Shape{kArrays * size()}));
+}
+
+Tensor GateParams::flat(Array array) const {
+  return buffer_.tensor(DType::kF32, Shape{kArrays, size()}).slice_rows(array, 1).reshape(Shape{size()});
+}
+
+Tensor GateParams::layer_gradients(int64_t layer) const {
+  return flat(kGradients)
+      .reshape(Shape{num_layers_, layer_size_})
+      .slice_rows(layer, 1)
+      .reshape(Shape{layer_size_});
+}
+
+GateTensors GateParams::views(Array array, int64_t layer) const {
+  SEER_CHECK(layer >= 0 && layer < num_layers_, "layer {} of {}", layer, num_layers_);
+  float* data = flat(array).data<float>() + layer * layer_size_;
+  GateTensors out;
+  if (config_.has_query_linear()) {
+    out.query = Tensor(data, DType::kF32, config_.query_weight());
+    data += config_.query_weight().numel();
+  }
+  out.key = Tensor(data, DType::kF32, config_.key_weight());
+  return out;
+}
+
+void GateParams::init_normal(Backend& backend, Queue& queue, uint64_t seed, double standard_deviation) {
+  const Buffer host = backend.allocate(size() * sizeof(float), Memory::kHostPinned);
+  const Tensor values = host.tensor(DType::kF32, Shape{size()});
+  for (int64_t layer = 0; layer < num_layers_; ++layer) {
+    Rng rng = Rng(seed).fork("gate init").fork(layer);
+    float* out = values.data<float>() + layer * layer_size_;
+    for (int64_t i = 0; i < layer_size_; ++i) out[i] = static_cast<float>(rng.normal() * standard_deviation);
+  }
+  backend.copy(queue, values, flat_weights());
+  backend.synchronize(queue);  // the host copy ends here
+}
+
+}  // namespace seer

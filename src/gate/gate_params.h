@@ -1,0 +1,57 @@
+// The trainable weights of one set of gates, one gate per layer, with their gradients and AdamW moments.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "src/gate/gate_config.h"
+#include "src/ops/backend.h"
+
+namespace seer {
+
+/// One layer's gate: weights or gradients.
+struct GateTensors {
+  Tensor query;  ///< mask_linear_q.weight [H, nq*D, d], or empty
+  Tensor key;    ///< mask_linear_k.weight [H or G, nk*D, d]
+};
+
+/// Four flat fp32 arrays of the backend: the optimiser sees arrays, the gates see views by layer.
+class GateParams {
+ public:
+  GateParams(Backend& backend, Queue& queue, const PrefillGateConfig& config, int64_t num_layers);
+
+  const PrefillGateConfig& config() const { return config_; }
+  int64_t num_layers() const { return num_layers_; }
+  int64_t size() const { return num_layers_ * layer_size_; }
+
+  GateTensors weights(int64_t layer) const { return views(kWeights, layer); }
+  GateTensors gradients(int64_t layer) const { return views(kGradients, layer); }
+  Tensor flat_weights() const { return flat(kWeights); }
+  Tensor flat_gradients() const { return flat(kGradients); }
+  Tensor first_moment() const { return flat(kFirstMoment); }
+  Tensor second_moment() const { return flat(kSecondMoment); }
+  /// The gradients of one layer as one array: what ranks reduce while the next layer computes.
+  Tensor layer_gradients(int64_t layer) const;
+
+  /// Fresh weights: normal with mean 0 and the given standard deviation, a function of seed and layer alone.
+  void init_normal(Backend& backend, Queue& queue, uint64_t seed, double standard_deviation);
+
+  static int64_t layer_size(const PrefillGateConfig& config);
+
+ private:
+  enum Array { kWeights, kGradients, kFirstMoment, kSecondMoment, kArrays };
+
+  Tensor flat(Array array) const;
+  GateTensors views(Array array, int64_t layer) const;
+
+  PrefillGateConfig config_;
+  int64_t num_layers_;
+  int64_t layer_size_;
+  Buffer buffer_;
+};
+
+/// The name of a gate weight in files: "model.layers.N.self_attn.attn_gate.mask_linear_q.weight" (SEMANTICS 2
+/// and 6).
+std::string gate_weight_name(int64_t layer, bool query);
+
+}  // namespace seer

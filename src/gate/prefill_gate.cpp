@@ -1,0 +1,75 @@
+#include "src/gate/prefill_gate.h"
+
+#include <cmath>
+
+namespace seer {
+namespace {
+
+/// Gates compute in fp32 whatever the activations are; in fp64 when a gradient check hands them that.
+DType gate_dtype(const GateInput& input) {
+  return input.q_pre.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
+}
+
+}  // namespace
+
+PrefillActivations prefill_gate_forward(LayerContext& context, const PrefillGateConfig& config,
+                                        const GateTensors& weights, const GateInput& input,
+                                        const ScoreLayout& layout, const RopeTable& blocks,
+                                        bool want_gradient) {
+  Backend& backend = context.backend;
+  Queue& queue = context.queue;
+  const DType dtype = gate_dtype(input);
+  const int64_t d = config.hidden_size;
+  const int64_t rows = layout.num_query_rows;
+  const int64_t key_rows = layout.num_key_rows;
+
+  PrefillActivations a;
+  a.pooled_q =
+      context.arena.tensor(dtype, Shape{rows, config.num_heads, config.type.q.count() * config.head_dim});
+  a.pooled_k = context.arena.tensor(
+      dtype, Shape{key_rows, config.num_kv_heads, config.type.k.count() * config.head_dim});
+  a.queries = context.arena.tensor(dtype, Shape{rows, config.num_heads, d});
+  a.keys = context.arena.tensor(dtype, Shape{key_rows, config.key_heads(), d});
+
+  backend.pool_blocks(queue, input.q_pre, input.batch->rows, config.block_size, config.type.q, a.pooled_q);
+  backend.pool_blocks(queue, input.k_pre, input.batch->rows, config.block_size, config.type.k, a.pooled_k);
+  if (config.has_query_linear()) {
+    backend.head_linear(queue, a.pooled_q, weights.query, a.queries);
+    backend.rope(queue, a.queries, blocks, layout.query_rows, RopeDirection::kForward, a.queries);
+  } else {
+    backend.rope(queue, a.pooled_q, blocks, layout.query_rows, RopeDirection::kForward, a.queries);
+  }
+  backend.head_linear(queue, a.pooled_k, weights.key, a.keys);
+  backend.rope(queue, a.keys, blocks, layout.key_rows, RopeDirection::kForward, a.keys);
+
+  if (want_gradient) {
+    a.query_gradient = context.arena.tensor(dtype, a.queries.shape());
+    a.key_gradient = context.arena.tensor(dtype, a.keys.shape());
+    backend.fill_zero(queue, a.key_gradient);
+  }
+  return a;
+}
+
+ScoreArgs prefill_score_args(const PrefillGateConfig& config, const PrefillActivations& activations,
+                             const ScoreLayout& layout, int64_t head_begin, int64_t head_count) {
+  return {.queries = activations.queries,
+          .keys = activations.keys,
+          .layout = &layout,
+          .head_begin = head_begin,
+          .head_count = head_count,
+          .scale = 1.0 / std::sqrt(static_cast<double>(config.hidden_size))};
+}
+
+void prefill_gate_backward(LayerContext& context, const PrefillGateConfig& config, PrefillActivations& a,
+                           const ScoreLayout& layout, const RopeTable& blocks, const GateTensors& gradients) {
+  Backend& backend = context.backend;
+  Queue& queue = context.queue;
+  backend.rope(queue, a.key_gradient, blocks, layout.key_rows, RopeDirection::kTransposed, a.key_gradient);
+  backend.head_linear_backward(queue, a.pooled_k, a.key_gradient, gradients.key);
+  if (!config.has_query_linear()) return;  // Qg is the pooled q itself: frozen
+  backend.rope(queue, a.query_gradient, blocks, layout.query_rows, RopeDirection::kTransposed,
+               a.query_gradient);
+  backend.head_linear_backward(queue, a.pooled_q, a.query_gradient, gradients.query);
+}
+
+}  // namespace seer

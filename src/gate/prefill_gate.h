@@ -1,0 +1,45 @@
+// The prefill gate (SEMANTICS 2): pool, linear, RoPE; scores of every visible (query block, key block).
+// Forward with the backward that its linears need. q and k are frozen, so nothing flows past the pooled
+// inputs.
+#pragma once
+
+#include "src/gate/gate_params.h"
+#include "src/ops/layer_context.h"
+
+namespace seer {
+
+/// What a layer offers its gates.
+struct GateInput {
+  ConstTensor q_pre;  ///< [S, H, D], before RoPE
+  ConstTensor k_pre;  ///< [S, G, D]
+  const BatchLayout* batch = nullptr;
+};
+
+/// A gate's activations of one layer and micro-batch, in the arena.
+struct PrefillActivations {
+  Tensor pooled_q;        ///< [R, H, nq*D]
+  Tensor pooled_k;        ///< [R, G, nk*D]
+  Tensor queries;         ///< Qg, rotated [R, H, d]
+  Tensor keys;            ///< Kg, rotated [R, H or G, d]
+  Tensor query_gradient;  ///< Like queries; empty without gradients
+  Tensor key_gradient;    ///< Like keys
+};
+
+/// Computes Qg and Kg. `blocks` is the rotary table of block positions for dimension d, `layout` the prefill
+/// layout of the gate's block size. With `want_gradient`, the gradient tensors are taken as well,
+/// key_gradient zeroed.
+PrefillActivations prefill_gate_forward(LayerContext& context, const PrefillGateConfig& config,
+                                        const GateTensors& weights, const GateInput& input,
+                                        const ScoreLayout& layout, const RopeTable& blocks,
+                                        bool want_gradient);
+
+/// Arguments of the score operations for a range of heads.
+ScoreArgs prefill_score_args(const PrefillGateConfig& config, const PrefillActivations& activations,
+                             const ScoreLayout& layout, int64_t head_begin, int64_t head_count);
+
+/// Adds the gradients of the linears, given query_gradient and key_gradient of all heads (which it uses up).
+void prefill_gate_backward(LayerContext& context, const PrefillGateConfig& config,
+                           PrefillActivations& activations, const ScoreLayout& layout,
+                           const RopeTable& blocks, const GateTensors& gradients);
+
+}  // namespace seer

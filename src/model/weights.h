@@ -1,0 +1,60 @@
+// The frozen base model's tensors, by layer: const views, never gradients.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "src/io/model_files.h"
+#include "src/model/model_config.h"
+#include "src/ops/backend.h"
+
+namespace seer {
+
+/// One decoder layer (SEMANTICS 1). Norm weights are in the backend's activation dtype, matrices as stored.
+struct LayerWeights {
+  ConstTensor input_norm;  ///< [hidden]
+  ConstTensor post_norm;   ///< [hidden]
+  ConstTensor q_norm;      ///< [D], or empty
+  ConstTensor k_norm;      ///< [D], or empty
+  StackedLinear qkv;       ///< q [H*D, hidden], k and v [G*D, hidden]
+  StackedLinear o;         ///< [hidden, H*D]
+  StackedLinear gate_up;   ///< gate and up [intermediate, hidden]
+  StackedLinear down;      ///< [hidden, intermediate]
+};
+
+/// All weights of a model. Where the backend reads host memory, matrices are views of the memory-mapped
+/// files, so a layer costs memory only while its pages are in use; elsewhere they are copied to the backend
+/// once.
+class FrozenWeights {
+ public:
+  /// Opens the model in `folder` and checks every tensor's presence, shape and dtype (bf16, fp16 or fp32)
+  /// against `config`. Throws Error naming file and tensor. Needs the queue only during construction.
+  FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& config,
+                const std::filesystem::path& folder);
+
+  ConstTensor embedding() const { return embedding_; }  ///< [vocab, hidden]
+  const LayerWeights& layer(int64_t i) const { return layers_[i]; }
+  ConstTensor final_norm() const { return final_norm_; }     ///< [hidden]
+  const StackedLinear& lm_head() const { return lm_head_; }  ///< [vocab, hidden], the embedding's if tied
+  /// Bytes of the matrices as stored.
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  /// Finds one tensor by name, in place; out [] is a vector, [out, in] a matrix.
+  using Find = std::function<ConstTensor(const std::string& name, const Shape& shape, bool is_norm)>;
+
+  FrozenWeights() = default;
+  void collect(const ModelConfig& config, const Find& find);
+  std::optional<ModelFiles> files_;
+  std::vector<Buffer> owned_;  // converted norms, and everything where the backend cannot read host memory
+  ConstTensor embedding_;
+  ConstTensor final_norm_;
+  StackedLinear lm_head_;
+  std::vector<LayerWeights> layers_;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace seer
