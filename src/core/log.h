@@ -1,6 +1,7 @@
 // Plain leveled log lines on standard error (spdlog behind it). Progress display and tables are not logs.
 #pragma once
 
+#include <functional>
 #include <string_view>
 #include <utility>
 
@@ -12,6 +13,16 @@ enum class Level { kDebug, kInfo, kWarn, kError };
 
 /// Lines below this level are dropped; the default is kInfo.
 void set_level(Level level);
+
+/// While it lives, every line is written through `around`, which calls its argument once: a progress display uses it to
+/// keep out of the way. One at a time.
+class Wrapper {
+ public:
+  explicit Wrapper(std::function<void(const std::function<void()>&)> around);
+  ~Wrapper();
+  Wrapper(const Wrapper&) = delete;
+  Wrapper& operator=(const Wrapper&) = delete;
+};
 
 /// Writes one line. Thread-safe.
 void write(Level level, std::string_view message);

@@ -1,5 +1,6 @@
 #include "src/io/atomic_file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <utility>
@@ -26,14 +27,19 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
+  write_at(size_, bytes);
+}
+
+void AtomicFile::write_at(size_t offset, std::span<const std::byte> bytes) {
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t n = ::write(fd_, bytes.data() + done, bytes.size() - done);
+    const ssize_t n =
+        ::pwrite(fd_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) fail_errno(fmt::format("cannot write {}", path_.string()), errno);
     done += static_cast<size_t>(n);
   }
-  size_ += bytes.size();
+  size_ = std::max(size_, offset + bytes.size());
 }
 
 void AtomicFile::write(std::string_view text) {
@@ -77,6 +83,7 @@ void sync_folder(const fs::path& folder) {
 
 void commit_folder(const fs::path& temporary, const fs::path& target) {
   for (const auto& entry : fs::recursive_directory_iterator(temporary)) {
+    if (entry.is_directory()) sync_folder(entry.path());
     if (!entry.is_regular_file()) continue;
     const int fd = ::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0 || ::fsync(fd) != 0) {
@@ -87,11 +94,22 @@ void commit_folder(const fs::path& temporary, const fs::path& target) {
     ::close(fd);
   }
   sync_folder(temporary);
-  std::error_code ignored;
-  fs::remove_all(target, ignored);
-  if (::rename(temporary.c_str(), target.c_str()) != 0) {
-    fail_errno(fmt::format("cannot move {} to {}", temporary.string(), target.string()), errno);
+  const auto move = [&](const fs::path& from, const fs::path& to, unsigned flags) {
+    return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0;
+  };
+  // rename() cannot replace a folder that holds files, so an existing target changes places with the new one.
+  // Where the file system cannot do that in one step, the old folder is moved aside first.
+  bool moved = move(temporary, target, RENAME_EXCHANGE);
+  if (moved) {
+    fs::remove_all(temporary);
+  } else if (errno == ENOENT) {
+    moved = move(temporary, target, 0);
+  } else {
+    const fs::path aside = target.string() + fmt::format(".old.{}", ::getpid());
+    moved = move(target, aside, 0) && move(temporary, target, 0);
+    if (moved) fs::remove_all(aside);
   }
+  if (!moved) fail_errno(fmt::format("cannot move {} to {}", temporary.string(), target.string()), errno);
   sync_folder(target.parent_path());
 }
 

@@ -20,6 +20,8 @@ class AtomicFile {
 
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text);
+  /// Writes over bytes written before, or past them; write() goes on at the end.
+  void write_at(size_t offset, std::span<const std::byte> bytes);
   /// Bytes written so far.
   size_t size() const { return size_; }
   void commit();
@@ -40,7 +42,9 @@ std::string read_text_file(const std::filesystem::path& path, size_t max_bytes =
 /// fsyncs a folder, so that renames inside it survive a power cut.
 void sync_folder(const std::filesystem::path& folder);
 
-/// fsyncs everything in `temporary` and renames that folder to `target`, replacing an existing target.
+/// fsyncs everything in `temporary` and renames that folder to `target`. An existing target is replaced in
+/// one step where the file system can exchange two names (Linux's usual ones can), else it is moved aside to
+/// `<target>.old.<pid>` first. `temporary` is gone afterwards.
 void commit_folder(const std::filesystem::path& temporary, const std::filesystem::path& target);
 
 }  // namespace seer

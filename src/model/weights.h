@@ -35,19 +35,23 @@ class FrozenWeights {
   FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& config,
                 const std::filesystem::path& folder);
 
+  /// The views of a bf16 model of this shape with no memory behind them, for planning.
+  static FrozenWeights shapes(const ModelConfig& config, DType activation_dtype);
+
   ConstTensor embedding() const { return embedding_; }  ///< [vocab, hidden]
   const LayerWeights& layer(int64_t i) const { return layers_[i]; }
   ConstTensor final_norm() const { return final_norm_; }     ///< [hidden]
   const StackedLinear& lm_head() const { return lm_head_; }  ///< [vocab, hidden], the embedding's if tied
-  /// Bytes of the matrices as stored.
+  /// Bytes of all tensors as they are held.
   int64_t bytes() const { return bytes_; }
 
  private:
-  /// Finds one tensor by name, in place; out [] is a vector, [out, in] a matrix.
+  /// Finds one tensor by name, in place.
   using Find = std::function<ConstTensor(const std::string& name, const Shape& shape, bool is_norm)>;
 
   FrozenWeights() = default;
   void collect(const ModelConfig& config, const Find& find);
+
   std::optional<ModelFiles> files_;
   std::vector<Buffer> owned_;  // converted norms, and everything where the backend cannot read host memory
   ConstTensor embedding_;

@@ -1,0 +1,56 @@
+#include "src/io/json_file.h"
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "src/core/error.h"
+#include "src/io/atomic_file.h"
+#include "src/io/tensor_name.h"
+
+namespace seer {
+
+using nlohmann::json;
+
+json parse_json(std::string_view text, std::string_view display_name) {
+  constexpr int kMaxDepth = 64;
+  // nlohmann's lexer takes a NUL byte for the end of the text and would ignore what follows.
+  if (text.find('\0') != std::string_view::npos) {
+    fail("{}: not JSON: NUL byte at offset {}", display_name, text.find('\0'));
+  }
+  std::vector<std::set<std::string, std::less<>>> keys;  // one set for each object that is open
+  const auto check = [&](int depth, json::parse_event_t event, json& value) {
+    switch (event) {
+      case json::parse_event_t::object_start:
+      case json::parse_event_t::array_start:
+        if (depth >= kMaxDepth) fail("{}: JSON nested deeper than {} levels", display_name, kMaxDepth);
+        if (event == json::parse_event_t::object_start) keys.emplace_back();
+        break;
+      case json::parse_event_t::object_end:
+        keys.pop_back();
+        break;
+      case json::parse_event_t::key:
+        if (!keys.back().insert(value.get_ref<const std::string&>()).second) {
+          fail("{}: the key {} occurs twice in one object", display_name,
+               quote_name(value.get_ref<const std::string&>()));
+        }
+        break;
+      default:
+        break;
+    }
+    return true;
+  };
+  try {
+    return json::parse(text, check);
+  } catch (const json::exception& e) {
+    fail("{}: not valid JSON: {}", display_name, e.what());
+  }
+}
+
+json read_json_file(const std::filesystem::path& path) {
+  return parse_json(read_text_file(path), path.string());
+}
+
+}  // namespace seer

@@ -1,0 +1,207 @@
+#include "trainer/checkpoint.h"
+
+#include <algorithm>
+#include <charconv>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "src/core/error.h"
+#include "src/io/atomic_file.h"
+#include "src/io/safetensors.h"
+
+namespace seer {
+namespace fs = std::filesystem;
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kState = "state.safetensors";
+constexpr const char* kTrainer = "trainer_state.json";
+constexpr const char* kPrefix = "step-";
+constexpr const char* kTemporary = ".saving";
+constexpr int kFormat = 1;
+
+/// The arrays of one gate entry that a checkpoint holds.
+std::vector<std::pair<std::string, Tensor>> arrays(const GateTraining& gate) {
+  const std::string& name = gate.entry().name;
+  return {{name + "/weights", gate.params().flat_weights()},
+          {name + "/first_moment", gate.params().first_moment()},
+          {name + "/second_moment", gate.params().second_moment()}};
+}
+
+/// The step of a folder "step-<digits>"; nothing for any other name.
+std::optional<int64_t> step_of(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto [parsed, error] = std::from_chars(name.data() + std::string_view(kPrefix).size(), end, step);
+  if (error != std::errc() || parsed != end) return std::nullopt;
+  return step;
+}
+
+/// Complete checkpoints, oldest first.
+std::vector<fs::path> list_checkpoints(const fs::path& folder) {
+  std::vector<std::pair<int64_t, fs::path>> found;
+  if (fs::is_directory(folder)) {
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const auto step = step_of(entry.path());
+      if (step && fs::exists(entry.path() / kTrainer)) found.emplace_back(*step, entry.path());
+    }
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<fs::path> out;
+  for (auto& [step, path] : found) out.push_back(std::move(path));
+  return out;
+}
+
+void write_state(const fs::path& file, Backend& backend, Queue& queue, std::span<const GateTraining> gates) {
+  std::vector<std::vector<float>> storage;
+  std::vector<NamedTensor> tensors;
+  for (const GateTraining& gate : gates) {
+    for (const auto& [name, tensor] : arrays(gate)) {
+      std::vector<float>& host = storage.emplace_back(tensor.numel());
+      backend.copy(queue, tensor, Tensor(host.data(), DType::kF32, tensor.shape()));
+      backend.synchronize(queue);
+      if (!all_finite(host.data(), DType::kF32, tensor.numel())) {
+        fail("{}: {} holds NaN or infinity: the checkpoint is not written", file.parent_path().string(),
+             name);
+      }
+      tensors.push_back({name, DType::kF32, {tensor.numel()}, std::as_bytes(std::span(host))});
+    }
+  }
+  write_safetensors(file, tensors, {{"format", "seer-train"}});
+}
+
+void load_array(const SafetensorsFile& file, const std::string& name, const Tensor& to, Backend& backend,
+                Queue& queue) {
+  const NamedTensor& tensor = file.at(name);
+  if (tensor.dtype != DType::kF32 || tensor.shape != std::vector<int64_t>{to.numel()}) {
+    fail("{}: {} is {} {}: expected F32 [{}]", file.display_name(), name, name_of(tensor.dtype),
+         shape_text(tensor.shape), to.numel());
+  }
+  if (!all_finite(tensor.bytes.data(), tensor.dtype, to.numel())) {
+    fail("{}: {} holds NaN or infinity", file.display_name(), name);
+  }
+  std::vector<float> host(to.numel());
+  convert_to_f32(tensor.bytes.data(), tensor.dtype, to.numel(), host.data());
+  backend.copy(queue, ConstTensor(host.data(), DType::kF32, to.shape()), to);
+  backend.synchronize(queue);
+}
+
+}  // namespace
+
+std::map<std::string, std::string> run_identity(const RunConfig& config, const ModelConfig& model) {
+  const Json json = Json::parse(to_json(config));
+  std::map<std::string, std::string> identity;
+  const auto keep = [&](const char* pointer) {
+    const Json::json_pointer path(pointer);
+    if (json.contains(path)) identity[pointer + 1] = json[path].dump();
+  };
+  for (const char* key :
+       {"/seed", "/device", "/train/steps", "/train/batch_size", "/data/layout", "/data/sequence_length"}) {
+    keep(key);
+  }
+  for (size_t g = 0; g < config.gates.size(); ++g) {
+    for (const auto& [key, value] : json["gates"][g].items()) {
+      if (key == "export" || key == "init_from") continue;
+      identity[fmt::format("gates[{}].{}", g, key)] = value.dump();
+    }
+  }
+  identity["model"] =
+      fmt::format("{} with {} layers, hidden {}, heads {}/{}, head_dim {}", model.model_type,
+                  model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads, model.head_dim);
+  identity["model.rope"] = fmt::format("type {}, theta {}, factor {}", static_cast<int>(model.rope.type),
+                                       model.rope.theta, model.rope.factor);
+  return identity;
+}
+
+void save_checkpoint(const fs::path& checkpoints, const TrainerState& state, Backend& backend, Queue& queue,
+                     std::span<const GateTraining> gates, int64_t keep_last) {
+  const fs::path target = checkpoints / fmt::format("{}{:08d}", kPrefix, state.step);
+  const fs::path temporary = checkpoints / kTemporary;
+  std::error_code error;
+  fs::remove_all(temporary, error);  // of a save that was interrupted
+  fs::create_directories(temporary, error);
+  if (error) fail("cannot write {}: {}", temporary.string(), error.message());
+  try {
+    write_state(temporary / kState, backend, queue, gates);
+    const Json json = {{"format", kFormat},
+                       {"step", state.step},
+                       {"tokens", state.tokens},
+                       {"seconds", state.seconds},
+                       {"data_cursor", Json::parse(to_json(state.cursor))},
+                       {"identity", state.identity}};
+    write_file_atomically(temporary / kTrainer, json.dump(1) + "\n");
+    commit_folder(temporary, target);
+  } catch (...) {
+    fs::remove_all(temporary, error);
+    throw;
+  }
+  const std::vector<fs::path> all = list_checkpoints(checkpoints);
+  for (size_t i = 0; i + std::max<int64_t>(1, keep_last) < all.size(); ++i) {
+    if (all[i] != target) fs::remove_all(all[i], error);
+  }
+}
+
+std::optional<fs::path> latest_checkpoint(const fs::path& checkpoints) {
+  const std::vector<fs::path> all = list_checkpoints(checkpoints);
+  if (all.empty()) return std::nullopt;
+  return all.back();
+}
+
+TrainerState read_trainer_state(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / kTrainer;
+  const Json json = Json::parse(read_text_file(file, size_t{256} << 20), nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded() || !json.is_object())
+    fail("{} is not a JSON object: the checkpoint is damaged", file.string());
+  try {
+    if (json.at("format").get<int>() != kFormat) {
+      fail("{}: format {}: this seer-train reads format {}", file.string(), json.at("format").dump(),
+           kFormat);
+    }
+    TrainerState state;
+    state.step = json.at("step").get<int64_t>();
+    state.tokens = json.at("tokens").get<int64_t>();
+    state.seconds = json.at("seconds").get<double>();
+    state.cursor = data_cursor_from_json(json.at("data_cursor").dump());
+    state.identity = json.at("identity").get<std::map<std::string, std::string>>();
+    if (state.step < 0 || state.tokens < 0) fail("{}: negative step or token count", file.string());
+    return state;
+  } catch (const nlohmann::json::exception& e) {
+    fail("{}: the checkpoint is damaged: {}", file.string(), e.what());
+  }
+}
+
+void check_identity(const fs::path& checkpoint, const TrainerState& state,
+                    const std::map<std::string, std::string>& now) {
+  const std::map<std::string, std::string>& saved = state.identity;
+  std::vector<std::string> differences;
+  for (const auto& [key, value] : now) {
+    const auto it = saved.find(key);
+    const std::string before = it == saved.end() ? "absent" : it->second;
+    if (before != value) differences.push_back(fmt::format("{} was {} and is now {}", key, before, value));
+  }
+  for (const auto& [key, value] : saved) {
+    if (!now.contains(key)) differences.push_back(fmt::format("{} was {} and is now absent", key, value));
+  }
+  if (differences.empty()) return;
+  std::string list = differences.front();
+  for (size_t i = 1; i < std::min<size_t>(differences.size(), 5); ++i) list += "; " + differences[i];
+  if (differences.size() > 5) list += fmt::format("; and {} more", differences.size() - 5);
+  fail(
+      "{} belongs to another config: {}. Resume with the config of that run, or give output.dir a new folder",
+      checkpoint.string(), list);
+}
+
+void load_checkpoint(const fs::path& checkpoint, Backend& backend, Queue& queue,
+                     std::span<GateTraining> gates) {
+  const SafetensorsFile file(checkpoint / kState);
+  for (const GateTraining& gate : gates) {
+    for (const auto& [name, tensor] : arrays(gate)) load_array(file, name, tensor, backend, queue);
+  }
+}
+
+}  // namespace seer

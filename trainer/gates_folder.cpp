@@ -1,0 +1,196 @@
+#include "trainer/gates_folder.h"
+
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "src/core/error.h"
+#include "src/io/atomic_file.h"
+#include "src/io/safetensors.h"
+
+namespace seer {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kSafetensors = "attn_gate_weights.safetensors";
+constexpr const char* kPth = "attn_gate_weights.pth";
+
+struct NamedGate {
+  std::string name;
+  Tensor tensor;
+};
+
+/// Every weight of every layer, in the order of the layers.
+std::vector<NamedGate> named_gates(const GateParams& params) {
+  std::vector<NamedGate> out;
+  for (int64_t layer = 0; layer < params.num_layers(); ++layer) {
+    const GateTensors weights = params.weights(layer);
+    if (!weights.query.empty()) out.push_back({gate_weight_name(layer, true), weights.query});
+    out.push_back({gate_weight_name(layer, false), weights.key});
+  }
+  return out;
+}
+
+std::vector<int64_t> extents(const Tensor& tensor) {
+  std::vector<int64_t> out;
+  for (int axis = 0; axis < tensor.shape().rank(); ++axis) out.push_back(tensor.dim(axis));
+  return out;
+}
+
+std::vector<NamedTensor> views(const std::vector<OwnedTensor>& tensors) {
+  std::vector<NamedTensor> out;
+  for (const OwnedTensor& tensor : tensors) out.push_back(tensor.view());
+  return out;
+}
+
+std::string architecture(const ModelConfig& model, const nlohmann::ordered_json& config) {
+  if (model.model_type == "llama") return "SeerAttnLlamaForCausalLM";
+  if (model.model_type == "qwen2") return "SeerAttnQwen2ForCausalLM";
+  if (model.model_type == "qwen3") return "SeerAttnQwen3ForCausalLM";
+  // The published package has no class for the family; the gates still load in ours.
+  return config.contains("architectures") ? config["architectures"].at(0).get<std::string>()
+                                          : model.model_type;
+}
+
+std::string folder_config(const GateEntryConfig& entry, const ModelConfig& model,
+                          const std::string& base_model) {
+  nlohmann::ordered_json config = nlohmann::ordered_json::parse(model.json);
+  config["architectures"] = {architecture(model, config)};
+  config["base_model"] = base_model;
+  config["seerattn_gate_type"] = entry.type;
+  config["seerattn_gate_block_size"] = entry.block_size;
+  config["seerattn_gate_hidden_size"] = prefill_gate_config(entry, model).hidden_size;
+  config["seerattn_gate_force_double"] = entry.force_double;
+  config["seerattn_sparsity_method"] = entry.export_.sparsity_method;
+  config["seerattn_threshold"] = entry.export_.threshold;
+  config["seerattn_nz_ratio"] = entry.export_.nz_ratio;
+  config["seerattn_last_block_dense"] = entry.export_.last_block_dense;
+  config["use_flash_rope"] = false;
+  config["fused_norm"] = false;
+  return config.dump(2) + "\n";
+}
+
+std::string model_card(const GateEntryConfig& entry, const ModelConfig& model, const std::string& base_model,
+                       const std::string& training_note, size_t tensors) {
+  const PrefillGateConfig gate = prefill_gate_config(entry, model);
+  return fmt::format(
+      "---\nbase_model: {0}\ntags:\n- seerattention\n- sparse-attention\n---\n\n"
+      "# AttnGates for {0}\n\n"
+      "One small gate per layer predicts which blocks of the attention map matter (SeerAttention, arXiv "
+      "2410.13276). The "
+      "base model is unchanged and not included.\n\n"
+      "| | |\n|---|---|\n| gate type | `{1}` |\n| block size | {2} |\n| gate hidden size | {3} |\n"
+      "| layers, query heads, kv heads, head_dim | {4}, {5}, {6}, {7} |\n| weights | {8} tensors, {9} |\n\n"
+      "{10}\n\n"
+      "Files: `attn_gate_weights.safetensors`, the same weights as `attn_gate_weights.pth` for the published "
+      "inference "
+      "code, and `config.json`: the base model's, plus the gate's keys.\n",
+      base_model, entry.type, entry.block_size, gate.hidden_size, model.num_layers, model.num_heads,
+      model.num_kv_heads, model.head_dim, tensors, entry.export_.dtype, training_note);
+}
+
+}  // namespace
+
+std::vector<OwnedTensor> download_gates(Backend& backend, Queue& queue, const GateTraining& gates,
+                                        DType dtype) {
+  const GateParams& params = gates.params();
+  std::vector<float> host(params.size());
+  const Tensor flat(host.data(), DType::kF32, Shape{params.size()});
+  backend.copy(queue, params.flat_weights(), flat);
+  backend.synchronize(queue);
+  const auto* base = static_cast<const float*>(params.flat_weights().raw());
+  std::vector<OwnedTensor> out;
+  for (const NamedGate& gate : named_gates(params)) {
+    const float* values = host.data() + (static_cast<const float*>(gate.tensor.raw()) - base);
+    if (!all_finite(values, DType::kF32, gate.tensor.numel())) {
+      fail("gate \"{}\": tensor {} holds NaN or infinity and is not written", gates.entry().name, gate.name);
+    }
+    OwnedTensor tensor{gate.name, dtype, extents(gate.tensor), {}};
+    tensor.bytes.resize(gate.tensor.numel() * size_of(dtype));
+    convert_from_f32(values, gate.tensor.numel(), dtype, tensor.bytes.data());
+    out.push_back(std::move(tensor));
+  }
+  return out;
+}
+
+std::vector<OwnedTensor> read_gates(const fs::path& path) {
+  fs::path file = path;
+  if (fs::is_directory(path)) {
+    file = fs::exists(path / kSafetensors) ? path / kSafetensors : path / kPth;
+    if (!fs::exists(file))
+      fail("{} is no gates folder: expected {} or {} in it", path.string(), kSafetensors, kPth);
+  }
+  if (file.extension() != ".safetensors") return PthFile(file).tensors();
+  const SafetensorsFile contents(file);
+  std::vector<OwnedTensor> out;
+  for (const NamedTensor& tensor : contents.tensors()) {
+    out.push_back({tensor.name, tensor.dtype, tensor.shape, {tensor.bytes.begin(), tensor.bytes.end()}});
+  }
+  return out;
+}
+
+void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>& tensors,
+                  const std::string& where, GateTraining& gates) {
+  const GateParams& params = gates.params();
+  const auto* base = static_cast<const float*>(params.flat_weights().raw());
+  std::vector<float> host(params.size());
+  const std::vector<NamedGate> wanted = named_gates(params);
+  for (const NamedGate& gate : wanted) {
+    const auto it = std::find_if(tensors.begin(), tensors.end(),
+                                 [&](const OwnedTensor& t) { return t.name == gate.name; });
+    if (it == tensors.end()) {
+      fail("{}: tensor {} is missing: gates of {} for {} layers need {} tensors, the file holds {}", where,
+           gate.name, gates.entry().type, params.num_layers(), wanted.size(), tensors.size());
+    }
+    if (it->view().numel() == 0) {
+      fail(
+          "{}: tensor {} is empty ({}): a save of sharded (ZeRO-3) weights writes such files; gather them "
+          "before saving",
+          where, gate.name, shape_text(it->shape));
+    }
+    if (it->shape != extents(gate.tensor)) {
+      fail("{}: tensor {} is {}: gate type {} with hidden size {} needs {}", where, gate.name,
+           shape_text(it->shape), gates.entry().type, gates.config().hidden_size,
+           to_string(gate.tensor.shape()));
+    }
+    if (!is_floating(it->dtype) || !all_finite(it->bytes.data(), it->dtype, gate.tensor.numel())) {
+      fail("{}: tensor {} ({}) holds values that are not finite numbers", where, gate.name,
+           name_of(it->dtype));
+    }
+    convert_to_f32(it->bytes.data(), it->dtype, gate.tensor.numel(),
+                   host.data() + (static_cast<const float*>(gate.tensor.raw()) - base));
+  }
+  for (const OwnedTensor& tensor : tensors) {
+    const bool known =
+        std::any_of(wanted.begin(), wanted.end(), [&](const NamedGate& g) { return g.name == tensor.name; });
+    if (!known) {
+      fail("{}: tensor {} does not belong to gates of type {} for {} layers (force_double {})", where,
+           tensor.name, gates.entry().type, params.num_layers(), gates.entry().force_double);
+    }
+  }
+  backend.copy(queue, ConstTensor(host.data(), DType::kF32, Shape{params.size()}), params.flat_weights());
+  backend.synchronize(queue);
+}
+
+void write_gates_folder(const fs::path& folder, const std::vector<OwnedTensor>& tensors,
+                        const GateEntryConfig& entry, const ModelConfig& model, const std::string& base_model,
+                        const std::string& training_note) {
+  const fs::path temporary = folder.string() + fmt::format(".tmp.{}", ::getpid());
+  std::error_code error;
+  fs::remove_all(temporary, error);
+  fs::create_directories(temporary, error);
+  if (error) fail("cannot write {}: {}", folder.string(), error.message());
+  try {
+    const std::vector<NamedTensor> named = views(tensors);
+    write_safetensors(temporary / kSafetensors, named, {{"format", "pt"}});
+    write_pth(temporary / kPth, named);
+    write_file_atomically(temporary / "config.json", folder_config(entry, model, base_model));
+    write_file_atomically(temporary / "README.md",
+                          model_card(entry, model, base_model, training_note, tensors.size()));
+    commit_folder(temporary, folder);
+  } catch (...) {
+    fs::remove_all(temporary, error);
+    throw;
+  }
+}
+
+}  // namespace seer

@@ -1,0 +1,177 @@
+// seer-train: the command line. Every mistake ends here as one message and an exit code: 2 usage, 1 run-time
+// failure, 75 stopped early (resumable), 130 interrupted twice.
+#include <cstdio>
+#include <exception>
+#include <functional>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "src/core/error.h"
+#include "src/core/log.h"
+#include "trainer/commands.h"
+#include "trainer/run_config.h"
+#include "trainer/train_loop.h"
+#include "trainer/version.h"
+
+namespace seer {
+namespace {
+
+using Action = std::function<int()>;
+
+void add_train(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("train", "Train gates as CONFIG says");
+  struct Options {
+    std::string config;
+    std::vector<std::string> overrides;
+    bool resume = false;
+    bool print_config = false;
+    bool print_schema = false;
+  };
+  const auto options = std::make_shared<Options>();
+  command->add_option("config", options->config, "JSON config file (keys: configs/README.md)");
+  command->add_option("--set", options->overrides, "Override one key: a.b=value, gates[0].block_size=32")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  command->add_flag("--resume", options->resume, "Continue the run in output.dir from its newest checkpoint");
+  command->add_flag("--print-config", options->print_config, "Print the effective config and stop");
+  command->add_flag("--print-schema", options->print_schema, "Print the JSON schema of configs and stop");
+  command->callback([options, &action] {
+    action = [options] {
+      if (options->print_schema) {
+        std::fputs(config_schema_json().c_str(), stdout);
+        return 0;
+      }
+      if (options->config.empty()) fail_usage("train needs a config file: seer-train train CONFIG");
+      const RunConfig config = load_run_config(options->config, options->overrides);
+      if (options->print_config) {
+        std::fputs(to_json(config).c_str(), stdout);
+        return 0;
+      }
+      return train(config, options->resume);
+    };
+  });
+}
+
+void add_export(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("export", "Write the gates folder of a run or checkpoint");
+  const auto source = std::make_shared<std::string>();
+  const auto to = std::make_shared<std::string>();
+  const auto gate = std::make_shared<std::string>();
+  command->add_option("source", *source, "Run folder (its newest checkpoint) or checkpoint folder")
+      ->required();
+  command->add_option("--to", *to, "Folder to write")->required();
+  command->add_option("--gate", *gate, "Only this entry of the config's gates");
+  command->callback([=, &action] { action = [=] { return export_command(*source, *to, *gate); }; });
+}
+
+void add_inspect(CLI::App& app, Action& action) {
+  auto* command =
+      app.add_subcommand("inspect", "Say what a model, gates, run, checkpoint, safetensors or .pth holds");
+  const auto path = std::make_shared<std::string>();
+  command->add_option("path", *path, "Folder or file")->required();
+  command->callback([=, &action] { action = [=] { return inspect_command(*path); }; });
+}
+
+void add_tokenize(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("tokenize", "Text to token ids, or back with --decode");
+  const auto options = std::make_shared<TokenizeOptions>();
+  command->add_option("--tokenizer", options->tokenizer, "Model folder or tokenizer.json")->required();
+  command->add_option("text", options->text, "Text (or ids); standard input if not given");
+  command->add_flag("--decode", options->decode, "Ids to text");
+  command->add_flag("--count", options->count_only, "Print only the number of tokens");
+  command->add_flag("--no-special", options->no_special,
+                    "Neither add BOS nor recognise special tokens in the text");
+  command->callback([=, &action] { action = [=] { return tokenize_command(*options); }; });
+}
+
+void add_plan(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("plan", "Memory and time of a config, nothing run");
+  const auto options = std::make_shared<PlanOptions>();
+  command->add_option("config", options->config, "JSON config file")->required();
+  command->add_option("--set", options->overrides, "Override one key")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--gflops", options->gflops,
+                   "Matrix products of the machine to plan for (default: measured here)")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--bandwidth", options->bandwidth, "Its memory bandwidth in GB/s (default: measured here)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--memory", options->memory_gb, "Its memory in GB (default: this machine's)")
+      ->check(CLI::PositiveNumber);
+  command->callback([=, &action] { action = [=] { return plan_command(*options); }; });
+}
+
+void add_bench(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("bench", "Measure speed beside a peer in the same run");
+  command->require_subcommand(1);
+  const auto options = std::make_shared<BenchOptions>();
+  auto* cpu = command->add_subcommand("cpu", "Frozen forward and attention against Eigen's sgemm");
+  cpu->add_option("--model", options->model,
+                  "Folder whose config.json gives the shape (default: seer-small's)");
+  cpu->add_option("--threads", options->threads, "Worker threads (default: all)")
+      ->check(CLI::NonNegativeNumber);
+  cpu->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  cpu->callback([=, &action] { action = [=] { return bench_cpu_command(*options); }; });
+
+  const auto tokenizer = std::make_shared<std::string>();
+  const auto text = std::make_shared<std::string>();
+  const auto repeats = std::make_shared<int>(5);
+  auto* tokens = command->add_subcommand("tokenizer", "MB/s of one thread");
+  tokens->add_option("--tokenizer", *tokenizer, "Model folder or tokenizer.json")->required();
+  tokens->add_option("--text", *text, "Text file, or .jsonl with a text field")
+      ->required()
+      ->check(CLI::ExistingFile);
+  tokens->add_option("--repeats", *repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  tokens->callback(
+      [=, &action] { action = [=] { return bench_tokenizer_command(*tokenizer, *text, *repeats); }; });
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Trains AttnGates: which parts of a frozen model's attention matter");
+  app.name("seer-train");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", version_text());
+  bool verbose = false;
+  app.add_flag("-v,--verbose", verbose, "Log more");
+  Action action;
+  add_train(app, action);
+  add_export(app, action);
+  add_inspect(app, action);
+  add_tokenize(app, action);
+  add_plan(app, action);
+  add_bench(app, action);
+  app.add_subcommand("version", "Version and build")->callback([&action] {
+    action = [] {
+      fmt::print("{}\n", version_text());
+      return 0;
+    };
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  if (verbose) log::set_level(log::Level::kDebug);
+  return action();
+}
+
+}  // namespace
+}  // namespace seer
+
+int main(int argc, char** argv) {
+  try {
+    return seer::run(argc, argv);
+  } catch (const seer::Error& e) {
+    fmt::print(stderr, "seer-train: {}\n", e.what());
+    return e.kind() == seer::ErrorKind::kUsage ? 2 : 1;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "seer-train: out of memory: see `seer-train plan CONFIG`\n");
+    return 1;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "seer-train: unexpected failure: {}\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,43 @@
+// One packed sequence on the device: ids, and the layouts every operation of the sweep needs.
+#pragma once
+
+#include <vector>
+
+#include "data/token_sequence.h"
+#include "src/ops/backend.h"
+
+namespace seer {
+
+/// Fixed memory for packs of at most `capacity` tokens, refilled every step.
+class MicroBatch {
+ public:
+  /// `block_sizes`: the distinct block sizes of the gates, ascending.
+  MicroBatch(Backend& backend, int64_t capacity, const std::vector<int64_t>& block_sizes);
+
+  /// Takes over a new pack. The queue must have finished with the one before; the ids are uploaded on it.
+  void assign(Backend& backend, Queue& queue, const TokenSequence& sequence);
+
+  /// Layouts that bound every pack of at most `capacity` tokens and have no segments: for planning memory.
+  void assign_worst_case();
+
+  int64_t tokens() const { return layout_.query_rows; }
+  ConstTensor ids() const { return ids_.tensor(DType::kI32, Shape{tokens()}); }  ///< [S] I32
+  const BatchLayout& layout() const { return layout_; }
+  const ScoreLayout& blocks(int64_t block_size) const;
+  const ScoreLayout& finest() const { return blocks_.front(); }
+
+ private:
+  template <typename T>
+  void upload(Backend& backend, Queue& queue, Table<T>& table);
+
+  int64_t capacity_;
+  Buffer host_ids_;
+  Buffer ids_;
+  Buffer host_tables_;  // bump-allocated by upload()
+  Buffer tables_;
+  size_t tables_used_ = 0;
+  BatchLayout layout_;
+  std::vector<ScoreLayout> blocks_;
+};
+
+}  // namespace seer

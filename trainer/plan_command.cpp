@@ -1,0 +1,90 @@
+#include <algorithm>
+#include <chrono>
+
+#include <unistd.h>
+
+#include "src/core/error.h"
+#include "src/core/log.h"
+#include "trainer/commands.h"
+#include "trainer/plan_backend.h"
+#include "trainer/progress.h"
+#include "trainer/runtime.h"
+#include "trainer/speed_probe.h"
+#include "trainer/table.h"
+
+namespace seer {
+namespace {
+
+std::string megabytes(size_t bytes) {
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
+
+std::string giga(double count) {
+  return fmt::format("{:.3f}", count / 1e9);
+}
+
+/// Seconds an operation takes where `flops` per second and `bandwidth` bytes per second are the ceilings.
+double seconds_of(const OpWork& work, double flops, double bandwidth) {
+  return std::max(work.flops / flops, work.bytes / bandwidth);
+}
+
+size_t machine_memory() {
+  return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGE_SIZE));
+}
+
+}  // namespace
+
+int plan_command(const PlanOptions& options) {
+  const RunConfig config = load_run_config(options.config, options.overrides);
+  const ModelConfig model = load_model_config(config.model.path, config.model.rope_scaling);
+  const auto real = make_backend(config);
+  PlanBackend plan(*real);
+  const FrozenWeights weights = FrozenWeights::shapes(model, plan.activation_dtype());
+  Session session(plan, model, weights, session_options(config));
+
+  size_t total = 0;
+  TextTable memory({"memory", "size"});
+  for (const MemoryItem& item : session.memory()) {
+    memory.add_row({item.what, megabytes(item.bytes)});
+    total += item.bytes;
+  }
+  memory.add_rule();
+  memory.add_row({"total", megabytes(total)});
+  const double available =
+      options.memory_gb > 0 ? options.memory_gb * 1e9 : static_cast<double>(machine_memory());
+  fmt::print("{} on {}\n\n{}\n", config.model.path, real->name(), memory.to_string());
+  const auto frozen = static_cast<size_t>(weights.bytes());
+  if (static_cast<double>(total - frozen) > available) {
+    fmt::print(
+        "does not fit: {} beyond the mapped weights, {} available. Lower train.batch_size (one residual "
+        "stream "
+        "each) or data.sequence_length.\n\n",
+        megabytes(total - frozen), megabytes(static_cast<size_t>(available)));
+  }
+
+  MachineSpeed speed{options.gflops * 1e9, options.bandwidth * 1e9};
+  if (options.gflops <= 0 || options.bandwidth <= 0) {
+    const MachineSpeed measured = probe_speed(*real);
+    if (options.gflops <= 0) speed.flops = measured.flops;
+    if (options.bandwidth <= 0) speed.bandwidth = measured.bandwidth;
+  }
+  plan.reset_work();
+  session.count_step(plan);
+  TextTable work({"operation", "calls", "GFLOP", "GB", "seconds"});
+  double seconds = 0;
+  for (const auto& [kind, w] : plan.work()) {
+    const double s = seconds_of(w, speed.flops, speed.bandwidth);
+    seconds += s;
+    work.add_row({kind, std::to_string(w.calls), giga(w.flops), giga(w.bytes), fmt::format("{:.3f}", s)});
+  }
+  work.add_rule();
+  work.add_row({"step", "", "", "", fmt::format("{:.3f}", seconds)});
+  const auto tokens = static_cast<double>(config.train.batch_size * config.data.sequence_length);
+  fmt::print("one optimiser step at {:.1f} GFLOP/s and {:.1f} GB/s\n{}\n", speed.flops / 1e9,
+             speed.bandwidth / 1e9, work.to_string());
+  fmt::print("about {:.0f} tokens/s; {} steps take about {}\n", tokens / seconds, config.train.steps,
+             format_duration(seconds * static_cast<double>(config.train.steps)));
+  return 0;
+}
+
+}  // namespace seer

@@ -1,0 +1,170 @@
+#include "trainer/run_config.h"
+
+#include <algorithm>
+#include <system_error>
+
+#include <nlohmann/json.hpp>
+
+#include "src/core/error.h"
+#include "src/io/atomic_file.h"
+#include "trainer/config_reader.h"
+#include "trainer/config_text.h"
+#include "trainer/config_writer.h"
+#include "trainer/run_config_keys.h"
+
+namespace seer {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+
+#ifdef SEER_HAVE_CUDA
+constexpr bool kHaveCuda = true;
+#else
+constexpr bool kHaveCuda = false;
+#endif
+
+/// The rules between keys; the reader has checked each key on its own.
+class CrossCheck {
+ public:
+  CrossCheck(const RunConfig& config, const ConfigOrigins& origins) : config_(config), origins_(origins) {}
+
+  void run() const {
+    check_device();
+    check_rope_scaling();
+    for (size_t i = 0; i < config_.gates.size(); ++i) check_gate(i);
+    check_lengths();
+    check_eval();
+  }
+
+ private:
+  template <typename... Args>
+  [[noreturn]] void refuse(const std::string& path, fmt::format_string<Args...> format,
+                           Args&&... args) const {
+    fail_usage("{}: {}: {}", origins_.of(path), path, fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  void check_device() const {
+    if (config_.device == "cuda" && !kHaveCuda) {
+      refuse("device", "found \"cuda\", but this build has no CUDA backend; use \"cpu\"");
+    }
+  }
+
+  void check_rope_scaling() const {
+    if (config_.model.rope_scaling.empty()) return;
+    const Json scaling = Json::parse(config_.model.rope_scaling);
+    const bool named = std::any_of(scaling.items().begin(), scaling.items().end(), [](const auto& item) {
+      return (item.key() == "rope_type" || item.key() == "type") && item.value().is_string();
+    });
+    if (!named) {
+      refuse("model.rope_scaling", "found {}, expected an object with a rope_type, like \"yarn\"",
+             quote_json(scaling));
+    }
+  }
+
+  void check_gate(size_t index) const {
+    const GateEntryConfig& gate = config_.gates[index];
+    const std::string path = fmt::format("gates[{}]", index);
+    for (size_t other = 0; other < index; ++other) {
+      if (config_.gates[other].name == gate.name) {
+        refuse(path + ".name", "found \"{}\", the name of gates[{}] already; every entry needs its own",
+               gate.name, other);
+      }
+    }
+    if (gate.schedule.warmup_steps > config_.train.steps) {
+      refuse(path + ".schedule.warmup_steps", "found {}, expected at most train.steps, which is {}",
+             gate.schedule.warmup_steps, config_.train.steps);
+    }
+    const double floor = gate.schedule.min_learning_rate;
+    if (gate.schedule.type != "cosine_floor" && floor != 0) {
+      refuse(path + ".schedule.min_learning_rate",
+             "found {}, but schedule.type is \"{}\"; only \"cosine_floor\" has a minimum", floor,
+             gate.schedule.type);
+    }
+    if (floor > gate.optimizer.learning_rate) {
+      refuse(path + ".schedule.min_learning_rate",
+             "found {}, expected at most optimizer.learning_rate, which is {}", floor,
+             gate.optimizer.learning_rate);
+    }
+  }
+
+  /// A gate loss leaves out the first quarter of the blocks: with fewer than two there is nothing to select.
+  void check_lengths() const {
+    const auto largest = std::max_element(
+        config_.gates.begin(), config_.gates.end(),
+        [](const GateEntryConfig& a, const GateEntryConfig& b) { return a.block_size < b.block_size; });
+    const auto check = [&](const std::string& path, int64_t length) {
+      if (length >= 2 * largest->block_size) return;
+      refuse(path, "found {}, expected at least {}: two blocks of gates[{}], whose block_size is {}", length,
+             2 * largest->block_size, largest - config_.gates.begin(), largest->block_size);
+    };
+    check("data.sequence_length", config_.data.sequence_length);
+    if (config_.eval.sequence_length != 0) check("eval.sequence_length", config_.eval.sequence_length);
+  }
+
+  void check_eval() const {
+    if (config_.eval.every > 0 && config_.eval.files.empty()) {
+      refuse("eval.every", "found {}, but eval.files names no held-out text", config_.eval.every);
+    }
+    std::vector<double> densities = config_.eval.densities;
+    std::sort(densities.begin(), densities.end());
+    if (const auto twice = std::adjacent_find(densities.begin(), densities.end()); twice != densities.end()) {
+      refuse("eval.densities", "{} is given twice", *twice);
+    }
+  }
+
+  const RunConfig& config_;
+  const ConfigOrigins& origins_;
+};
+
+}  // namespace
+
+RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) fail_usage("config {}: no such file", path.string());
+  if (!std::filesystem::is_regular_file(status)) fail_usage("config {}: not a regular file", path.string());
+  return parse_run_config(read_text_file(path, kMaxConfigBytes), path.string(), overrides);
+}
+
+RunConfig parse_run_config(const std::string& text, const std::string& where,
+                           const std::vector<std::string>& overrides) {
+  RunConfig config;
+  const ConfigSection keys = describe(config);
+  ConfigOrigins origins(where);
+  const ConfigReader reader(keys, origins);
+  reader.read(parse_config_text(text, where, &origins));
+  for (const std::string& argument : overrides) reader.apply_override(argument);
+  reader.check_not_empty();
+  CrossCheck(config, origins).run();
+  return config;
+}
+
+std::string to_json(const RunConfig& config) {
+  RunConfig copy = config;
+  try {
+    return write_values(describe(copy)).dump(2) + "\n";
+  } catch (const Json::type_error& error) {
+    fail("the config cannot be written as JSON: {}", error.what());
+  }
+}
+
+std::string config_schema_json() {
+  RunConfig defaults;
+  Json schema = {
+      {"$schema", "https://json-schema.org/draft/2020-12/schema"},
+      {"title", "seer-train run config"},
+      {"description",
+       "One training run. Paths are relative to the working directory. Comments (// and /* */) are "
+       "allowed in the file; rules between keys are in the descriptions."}};
+  schema.update(write_schema(describe(defaults)));
+  return schema.dump(2) + "\n";
+}
+
+std::string config_reference_markdown() {
+  RunConfig defaults;
+  return write_reference(describe(defaults));
+}
+
+}  // namespace seer

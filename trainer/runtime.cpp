@@ -1,0 +1,134 @@
+#include "trainer/runtime.h"
+
+#include <algorithm>
+
+#include "src/core/error.h"
+#include "src/core/log.h"
+#include "src/cpu/cpu_backend.h"
+
+namespace seer {
+namespace fs = std::filesystem;
+namespace {
+
+bool holds_tokenizer(const fs::path& path) {
+  return fs::is_regular_file(path) || fs::exists(path / "tokenizer.json") || fs::exists(path / "vocab.json");
+}
+
+std::optional<ChatFormat> chat_format(const RunConfig& config, const Tokenizer& tokenizer) {
+  if (config.data.chat_template == "llama3") return ChatFormat::kLlama3;
+  if (config.data.chat_template == "chatml") return ChatFormat::kChatMl;
+  return detect_chat_format(tokenizer);
+}
+
+std::optional<int32_t> find_separator(const RunConfig& config, const ModelConfig& model,
+                                      const Tokenizer& tokenizer) {
+  if (!config.data.separator.empty()) {
+    const auto id = tokenizer.token_to_id(config.data.separator);
+    if (!id) fail_usage("data.separator \"{}\" is not a token of the tokenizer", config.data.separator);
+    return id;
+  }
+  if (const auto eos = tokenizer.eos_token()) {
+    const auto id = tokenizer.token_to_id(*eos);
+    if (!id) fail("tokenizer_config.json names eos_token \"{}\", which the tokenizer does not have", *eos);
+    return id;
+  }
+  if (model.eos_token_ids.empty()) {
+    fail_usage(
+        "neither tokenizer_config.json nor the model's config.json names an EOS token: set data.separator");
+  }
+  return static_cast<int32_t>(model.eos_token_ids.front());
+}
+
+DataLayout layout_of(const RunConfig& config) {
+  return config.data.layout == "packed" ? DataLayout::kPacked : DataLayout::kJoined;
+}
+
+LoaderOptions common_data(const RunConfig& config, const ModelConfig& model, const TextPipeline& text) {
+  LoaderOptions options;
+  options.layout = layout_of(config);
+  options.separator = text.separator;
+  options.vocab_size = model.vocab_size;
+  options.text_field = config.data.text_field;
+  options.seed = config.seed;
+  options.max_bad_lines = config.data.max_bad_lines;
+  options.tokenizer_threads = config.data.tokenizer_threads;
+  options.prefetch = config.data.prefetch;
+  for (const GateEntryConfig& gate : config.gates) {
+    options.min_document_tokens = std::max(options.min_document_tokens, 2 * gate.block_size);
+  }
+  return options;
+}
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend(const RunConfig& config) {
+  if (config.device == "cpu") return make_cpu_backend({.threads = static_cast<int>(config.threads)});
+  fail_usage("device \"{}\" is not in this build: use \"cpu\"", config.device);
+}
+
+int64_t max_sequence_length(const RunConfig& config) {
+  const int64_t eval = config.eval.files.empty() ? 0 : config.eval.sequence_length;
+  return std::max(config.data.sequence_length, eval);
+}
+
+SessionOptions session_options(const RunConfig& config) {
+  return {.gates = config.gates,
+          .total_steps = config.train.steps,
+          .batch_size = config.train.batch_size,
+          .max_tokens = max_sequence_length(config),
+          .packed = layout_of(config) == DataLayout::kPacked,
+          .densities = config.eval.files.empty() ? std::vector<double>() : config.eval.densities};
+}
+
+TextPipeline make_text_pipeline(const RunConfig& config, const ModelConfig& model) {
+  const fs::path path = config.data.tokenizer.empty() ? config.model.path : config.data.tokenizer;
+  if (!holds_tokenizer(path)) {
+    if (!config.data.tokenizer.empty())
+      fail_usage("data.tokenizer {} holds no tokenizer.json or vocab.json", path.string());
+    return {};
+  }
+  const auto tokenizer = std::make_shared<const Tokenizer>(path);
+  if (tokenizer->vocab_size() > model.vocab_size) {
+    fail(
+        "the tokenizer in {} has ids up to {}, the model's embedding has {} rows: they do not belong "
+        "together",
+        path.string(), tokenizer->vocab_size() - 1, model.vocab_size);
+  }
+  return {std::make_shared<const TokenizerEncoder>(tokenizer, chat_format(config, *tokenizer)),
+          find_separator(config, model, *tokenizer)};
+}
+
+LoaderOptions training_data(const RunConfig& config, const ModelConfig& model, const TextPipeline& text) {
+  LoaderOptions options = common_data(config, model, text);
+  options.files = config.data.files;
+  options.sequence_length = config.data.sequence_length;
+  options.shuffle = config.data.shuffle;
+  options.shuffle_buffer = config.data.shuffle_buffer;
+  options.batch_size = config.train.batch_size;
+  return options;
+}
+
+std::vector<TokenSequence> load_held_out(const RunConfig& config, const ModelConfig& model,
+                                         const TextPipeline& text) {
+  LoaderOptions options = common_data(config, model, text);
+  options.files = config.eval.files;
+  options.sequence_length =
+      config.eval.sequence_length > 0 ? config.eval.sequence_length : config.data.sequence_length;
+  options.shuffle = false;
+  options.shuffle_buffer = 1;
+  options.max_epochs = 1;
+  Loader loader(options, text.encoder);
+  std::vector<TokenSequence> sequences;
+  while (static_cast<int64_t>(sequences.size()) < config.eval.sequences) {
+    auto next = loader.next();
+    if (!next) break;
+    sequences.push_back(std::move(*next));
+  }
+  if (static_cast<int64_t>(sequences.size()) < config.eval.sequences) {
+    log::warn("eval.files hold {} sequences of {} tokens, eval.sequences asks for {}", sequences.size(),
+              options.sequence_length, config.eval.sequences);
+  }
+  return sequences;
+}
+
+}  // namespace seer

@@ -1,0 +1,79 @@
+// A model, its gates and all memory of a training, ready to run steps: no files, no logs, no clock.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/token_sequence.h"
+#include "trainer/metrics_log.h"
+#include "trainer/sweep.h"
+
+namespace seer {
+
+struct SessionOptions {
+  std::vector<GateEntryConfig> gates;
+  int64_t total_steps = 0;        ///< For the schedules
+  int64_t batch_size = 1;         ///< Micro-batches of a step
+  int64_t max_tokens = 0;         ///< Of the longest sequence or pack that will be trained or evaluated on
+  bool packed = false;            ///< Packs of several sequences may come: plan for their worst case
+  std::vector<double> densities;  ///< Recall is evaluated at these
+};
+
+/// One line of the memory plan.
+struct MemoryItem {
+  std::string what;
+  size_t bytes = 0;
+};
+
+class Session {
+ public:
+  /// Plans and takes all memory; nothing is allocated afterwards. `weights` must fit `model` and outlive the
+  /// session. The gates' weights are zero until the caller draws or loads them.
+  Session(Backend& backend, const ModelConfig& model, const FrozenWeights& weights,
+          const SessionOptions& options);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// One optimiser step (0, 1, ..) on `batch_size` sequences. Throws Error naming layer and step if anything
+  /// was NaN or infinite; weights and moments are then as they were before the step.
+  std::vector<GateMetrics> train_step(int64_t step, std::span<const TokenSequence> sequences);
+
+  /// Loss and recall of every gate on any number of sequences, which may be shorter than those of training.
+  std::vector<EvalMetrics> evaluate(std::span<const TokenSequence> sequences, int64_t step);
+
+  std::span<GateTraining> gates() { return gates_; }
+  Backend& backend() { return backend_; }
+  Queue& queue() { return *queue_; }
+  const ModelConfig& model() const { return model_; }
+
+  /// Device memory by purpose, frozen weights (as stored) first.
+  const std::vector<MemoryItem>& memory() const { return memory_; }
+
+  /// Counts, on `plan`, the operations of one optimiser step on one full-length sequence per micro-batch.
+  void count_step(Backend& plan);
+
+ private:
+  size_t measure_arena(SweepMode mode);
+  void run_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor);
+  void check_finite(int64_t step, const char* activity) const;
+
+  Backend& backend_;
+  const ModelConfig model_;
+  const FrozenWeights& weights_;
+  const SessionOptions options_;
+  std::unique_ptr<Queue> queue_;
+  std::unique_ptr<RopeTables> token_rope_;
+  std::vector<GateTraining> gates_;
+  std::unique_ptr<StepScalars> scalars_;
+  std::vector<MicroBatch> batches_;
+  std::vector<Buffer> residual_buffers_;
+  std::vector<Tensor> residuals_;
+  std::unique_ptr<Arena> arena_;
+  std::unique_ptr<Sweep> sweep_;
+  std::vector<MemoryItem> memory_;
+};
+
+}  // namespace seer

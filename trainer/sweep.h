@@ -1,0 +1,57 @@
+// The forward sweep: the whole training, in one loop over layers.
+//
+// The base is frozen and the loss of a layer's gate depends on that layer's q and k alone, so nothing flows
+// back between layers: every layer leaves the gradients of its own gates behind and is forgotten. Memory does
+// not grow with depth; each layer's weights are touched once per optimiser step, for all micro-batches; one
+// teacher pass serves all gates.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "src/model/frozen_layer.h"
+#include "src/model/rope.h"
+#include "trainer/gate_training.h"
+#include "trainer/micro_batch.h"
+#include "trainer/step_scalars.h"
+
+namespace seer {
+
+enum class SweepMode {
+  kTrain,     ///< Losses and gradients.
+  kEvaluate,  ///< Losses and recall.
+};
+
+/// The frozen model as the sweep uses it.
+struct FrozenModel {
+  const ModelConfig& config;
+  const FrozenWeights& weights;
+  RopeTable tokens;  ///< For positions 0 .. the longest sequence
+};
+
+class Sweep {
+ public:
+  /// `residuals`: one buffer [capacity, hidden] act for each micro-batch of a step.
+  Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& model,
+        std::span<const Tensor> residuals);
+
+  /// Runs every micro-batch through every layer. Losses (and in kEvaluate recalls) are added to `scalars` as
+  /// `loss_factor` times each micro-batch's; gradients are added to the gates' as the gradient of
+  /// loss_scale * loss_factor * loss. Asynchronous: everything passed in must live until the queue has run
+  /// it.
+  void run(std::span<const MicroBatch> batches, std::span<GateTraining> gates, const StepScalars& scalars,
+           SweepMode mode, double loss_factor);
+
+ private:
+  void distill(int64_t layer, const MicroBatch& batch, Tensor x, std::span<GateTraining> gates,
+               const StepScalars& scalars, SweepMode mode, double loss_factor);
+
+  Backend& backend_;
+  Queue& queue_;
+  Arena& arena_;
+  FrozenModel model_;
+  std::span<const Tensor> residuals_;
+  LayerContext context_;
+};
+
+}  // namespace seer
