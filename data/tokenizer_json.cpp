@@ -32,8 +32,13 @@ class Node {
     return {found == value_.end() ? missing : *found, where_, path_.empty() ? key : path_ + "." + key};
   }
 
+  void require(const char* expected, bool (json::*is_expected)() const noexcept) const {
+    if (value_.is_null()) refuse(fmt::format("is missing or null, expected {}", expected));
+    if (!(value_.*is_expected)()) refuse(fmt::format("is {}, expected {}", value_.type_name(), expected));
+  }
+
   std::vector<Node> elements() const {
-    if (!value_.is_array()) refuse(fmt::format("is {}, expected an array", value_.type_name()));
+    require("an array", &json::is_array);
     std::vector<Node> nodes;
     for (const json& element : value_)
       nodes.emplace_back(element, where_, fmt::format("{}[{}]", path_, nodes.size()));
@@ -41,18 +46,18 @@ class Node {
   }
 
   std::string text() const {
-    if (!value_.is_string()) refuse(fmt::format("is {}, expected a string", value_.type_name()));
+    require("a string", &json::is_string);
     return value_.get<std::string>();
   }
 
   int64_t integer() const {
-    if (!value_.is_number_integer()) refuse(fmt::format("is {}, expected an integer", value_.type_name()));
+    require("an integer", &json::is_number_integer);
     return value_.get<int64_t>();
   }
 
   bool flag(bool missing) const {
     if (value_.is_null()) return missing;
-    if (!value_.is_boolean()) refuse(fmt::format("is {}, expected true or false", value_.type_name()));
+    require("true or false", &json::is_boolean);
     return value_.get<bool>();
   }
 
@@ -69,7 +74,7 @@ class Node {
 
  private:
   const json& object() const {
-    if (!value_.is_object()) refuse(fmt::format("is {}, expected an object", value_.type_name()));
+    require("an object", &json::is_object);
     return value_;
   }
 
@@ -79,7 +84,6 @@ class Node {
 };
 
 void read_model(const Node& model, TokenizerSpec& spec) {
-  if (model.is_null()) model.refuse("is missing");
   const Node type = model["type"];
   if (!type.is_null() && type.text() != "BPE")
     type.refuse(fmt::format("is \"{}\"; only BPE over bytes is supported", type.text()));
@@ -94,7 +98,10 @@ void read_model(const Node& model, TokenizerSpec& spec) {
                                  "that is SentencePiece's BPE, and only BPE over bytes is");
   spec.ignore_merges = model["ignore_merges"].flag(false);
   // unk_token and fuse_unk never matter: every byte is a token.
-  if (spec.vocab.empty()) model["vocab"].refuse("is missing or empty");
+  // Their entries are in `spec` already.
+  model["vocab"].require("an object", &json::is_object);
+  model["merges"].require("an array", &json::is_array);
+  if (spec.vocab.empty()) model["vocab"].refuse("is empty");
 }
 
 void read_normalizer(const Node& normalizer, TokenizerSpec& spec) {
@@ -111,7 +118,6 @@ void read_normalizer(const Node& normalizer, TokenizerSpec& spec) {
 
 // Reads one pre-tokenizer; returns whether it was the ByteLevel that must come last.
 bool read_pre_tokenizer(const Node& node, TokenizerSpec& spec) {
-  if (node.is_null()) node.refuse("is missing; expected one that ends with ByteLevel");
   const std::string type = node["type"].text();
   if (type == "Sequence") {
     bool byte_level = false;

@@ -49,7 +49,7 @@ class DocumentReader final : public nlohmann::json_sax<json> {
 
   bool start_object(size_t /*count*/) override {
     if (part_ == Part::kTree && (tree_ == nullptr ? open_.empty() : at_model_key("vocab"))) {
-      if (tree_ != nullptr) value(json(nullptr));
+      if (tree_ != nullptr) value(json::object());
       part_ = Part::kVocab;
       return true;
     }
@@ -82,7 +82,7 @@ class DocumentReader final : public nlohmann::json_sax<json> {
       return true;
     }
     if (part_ == Part::kTree && at_model_key("merges")) {
-      value(json(nullptr));
+      value(json::array());
       part_ = Part::kMerges;
       return true;
     }

@@ -20,8 +20,9 @@ struct VocabAndMerges {
 };
 
 /// Parses a tokenizer.json: model.vocab and model.merges are returned (merges written as "a b" or ["a",
-/// "b"]), everything else is stored in `rest`, where the two keys are null. Throws Error starting with
-/// `where` on invalid JSON, a duplicate key, nesting deeper than 64 levels, or an entry of the wrong type.
+/// "b"]), everything else is stored in `rest`, where the two keys hold an empty object and an empty array.
+/// Throws Error starting with `where` on invalid JSON, a duplicate key, nesting deeper than 64 levels, or an
+/// entry of the wrong type.
 VocabAndMerges parse_tokenizer_document(std::string_view text, const std::string& where,
                                         nlohmann::json& rest);
 

@@ -20,7 +20,7 @@ PoolSet take_pools(std::string_view& text) {
 }
 
 std::string pool_names(const PoolSet& pools) {
-  return std::string(pools.max ? "max" : "") + (pools.min ? "min" : "") + (pools.avg ? "avg" : "");
+  return fmt::format("{}{}{}", pools.max ? "max" : "", pools.min ? "min" : "", pools.avg ? "avg" : "");
 }
 
 }  // namespace
@@ -49,7 +49,7 @@ GateType parse_gate_type(std::string_view name) {
 }
 
 std::string to_string(const GateType& type) {
-  return "Q" + pool_names(type.q) + "_K" + pool_names(type.k);
+  return fmt::format("Q{}_K{}", pool_names(type.q), pool_names(type.k));
 }
 
 }  // namespace seer

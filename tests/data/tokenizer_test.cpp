@@ -41,7 +41,7 @@ TEST(Tokenizer, IgnoreMergesTakesWholeWords) {
 
 TEST(Tokenizer, MergesAreReadInBothSpellings) {
   json file = test::small_tokenizer_json();
-  file["model"]["merges"] = {{"Ġ", "t"}, {"h", "e"}, {"Ġt", "he"}};
+  file["model"]["merges"] = json::parse(R"([["Ġ", "t"], ["h", "e"], ["Ġt", "he"]])");
   EXPECT_EQ(load(file).encode("he the", kPlain), (Ids{257, 258}));
 }
 
@@ -66,21 +66,21 @@ TEST(Tokenizer, TheLongestAddedTokenWins) {
   EXPECT_EQ(load(file).encode("<s><s><s><", parse), (Ids{263, 260, '<'}));
 }
 
-// The Angstrom sign normalises to the letter A with ring: a `normalized` token is found after that, another
+// The Ohm sign normalises to the letter Omega: a `normalized` token is found after that, another
 // only as it is written.
 TEST(Tokenizer, NormalizedAddedTokensAreFoundInNormalizedText) {
   json file = test::small_tokenizer_json();
   file["normalizer"] = {{"type", "NFC"}};
   json token = file["added_tokens"][2];
-  token["content"] = "\u00c5";
+  token["content"] = "\u03a9";
   token["id"] = 263;
   token["normalized"] = true;
   file["added_tokens"].push_back(token);
   const EncodeOptions parse{.add_special_tokens = false, .parse_special = true};
-  EXPECT_EQ(load(file).encode("\u212b", parse), (Ids{263}));
+  EXPECT_EQ(load(file).encode("\u2126", parse), (Ids{263}));
   file["added_tokens"][3]["normalized"] = false;
-  EXPECT_EQ(load(file).encode("\u212b", parse), (Ids{0xc3, 0x85}));
-  EXPECT_EQ(load(file).encode("\u00c5", parse), (Ids{263}));
+  EXPECT_EQ(load(file).encode("\u2126", parse), (Ids{0xce, 0xa9}));
+  EXPECT_EQ(load(file).encode("\u03a9", parse), (Ids{263}));
 }
 
 TEST(Tokenizer, DecodesAndNamesTokens) {
@@ -137,7 +137,7 @@ TEST(Tokenizer, LongPreTokensMergeAsShortOnes) {
     const std::string right = tokens[random() % tokens.size()];
     if (vocab.contains(left + right)) continue;
     vocab[left + right] = id++;
-    merges.push_back({left, right});
+    merges.push_back(json::array({left, right}));
     tokens.push_back(left + right);
   }
   const Tokenizer tokenizer = load(file);
@@ -150,7 +150,7 @@ TEST(Tokenizer, LongPreTokensMergeAsShortOnes) {
       size_t best = 0;
       for (size_t i = 0; i + 1 < parts.size(); ++i)
         for (size_t rank = 0; rank < best_rank; ++rank)
-          if (merges[rank] == json{parts[i], parts[i + 1]}) {
+          if (merges[rank] == json::array({parts[i], parts[i + 1]})) {
             best_rank = rank;
             best = i;
           }
@@ -185,8 +185,8 @@ TEST(Tokenizer, LongRunsTakeLinearTime) {
         std::string(length, '!'), std::string(length, '<'), std::string(length, '\xff'), mixed})
     EXPECT_TRUE(tokenizer.decode(tokenizer.encode(text)) == "<s>" + text) << text.substr(0, 8);
   std::string ordered = "\u00e1";
-  for (const char* mark : {"\u0316", "\u0301"})
-    for (size_t at = 5; at + 2 < marks.size(); at += 4) ordered += mark;
+  for (size_t at = 1; at < marks.size(); at += 4) ordered += "\u0316";
+  for (size_t at = 5; at < marks.size(); at += 4) ordered += "\u0301";
   EXPECT_TRUE(tokenizer.decode(tokenizer.encode(marks, kPlain)) == ordered);
 }
 
@@ -260,7 +260,7 @@ TEST_F(VocabAndMerges, AreReadWithAndWithoutVersionLineAndCarriageReturns) {
     const Tokenizer tokenizer(folder_.path());
     EXPECT_EQ(tokenizer.bos_id(), std::nullopt);
     EXPECT_EQ(tokenizer.encode("<s>he the"), (Ids{260, 257, 258}));
-    EXPECT_EQ(tokenizer.encode("\u212b"), (Ids{0xc3, 0x85})) << "Qwen2's normaliser is NFC";
+    EXPECT_EQ(tokenizer.encode("\u2126"), (Ids{0xce, 0xa9})) << "Qwen2's normaliser is NFC";
   }
 }
 
