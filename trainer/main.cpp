@@ -132,7 +132,7 @@ void add_bench(CLI::App& app, Action& action) {
 int run(int argc, char** argv) {
   CLI::App app("Trains AttnGates: which parts of a frozen model's attention matter");
   app.name("seer-train");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // checked below: CLI11 would not name a misspelt subcommand
   app.set_version_flag("--version", version_text());
   bool verbose = false;
   app.add_flag("-v,--verbose", verbose, "Log more");
@@ -154,6 +154,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   }
+  if (!action) fail_usage("no subcommand given: see seer-train --help");
   if (verbose) log::set_level(log::Level::kDebug);
   return action();
 }

@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <chrono>
+#include <tuple>
 
 #include <unistd.h>
 
@@ -23,9 +23,10 @@ std::string giga(double count) {
   return fmt::format("{:.3f}", count / 1e9);
 }
 
-/// Seconds an operation takes where `flops` per second and `bandwidth` bytes per second are the ceilings.
-double seconds_of(const OpWork& work, double flops, double bandwidth) {
-  return std::max(work.flops / flops, work.bytes / bandwidth);
+/// Seconds an operation takes if it is bound by arithmetic or by memory, whichever is slower.
+double seconds_of(const std::string& kind, const OpWork& work, const MachineSpeed& speed) {
+  return std::max(work.flops / (kind == "attention" ? speed.attention_flops : speed.flops),
+                  work.bytes / speed.bandwidth);
 }
 
 size_t machine_memory() {
@@ -62,10 +63,11 @@ int plan_command(const PlanOptions& options) {
         megabytes(total - frozen), megabytes(static_cast<size_t>(available)));
   }
 
-  MachineSpeed speed{options.gflops * 1e9, options.bandwidth * 1e9};
+  MachineSpeed speed{options.gflops * 1e9, options.gflops * 1e9, options.bandwidth * 1e9};
   if (options.gflops <= 0 || options.bandwidth <= 0) {
-    const MachineSpeed measured = probe_speed(*real);
-    if (options.gflops <= 0) speed.flops = measured.flops;
+    const MachineSpeed measured = probe_speed(*real, model.head_dim);
+    if (options.gflops <= 0)
+      std::tie(speed.flops, speed.attention_flops) = std::tie(measured.flops, measured.attention_flops);
     if (options.bandwidth <= 0) speed.bandwidth = measured.bandwidth;
   }
   plan.reset_work();
@@ -73,15 +75,16 @@ int plan_command(const PlanOptions& options) {
   TextTable work({"operation", "calls", "GFLOP", "GB", "seconds"});
   double seconds = 0;
   for (const auto& [kind, w] : plan.work()) {
-    const double s = seconds_of(w, speed.flops, speed.bandwidth);
+    const double s = seconds_of(kind, w, speed);
     seconds += s;
     work.add_row({kind, std::to_string(w.calls), giga(w.flops), giga(w.bytes), fmt::format("{:.3f}", s)});
   }
   work.add_rule();
   work.add_row({"step", "", "", "", fmt::format("{:.3f}", seconds)});
   const auto tokens = static_cast<double>(config.train.batch_size * config.data.sequence_length);
-  fmt::print("one optimiser step at {:.1f} GFLOP/s and {:.1f} GB/s\n{}\n", speed.flops / 1e9,
-             speed.bandwidth / 1e9, work.to_string());
+  fmt::print(
+      "one optimiser step; products at {:.1f} GFLOP/s, attention at {:.1f}, memory at {:.1f} GB/s\n{}\n",
+      speed.flops / 1e9, speed.attention_flops / 1e9, speed.bandwidth / 1e9, work.to_string());
   fmt::print("about {:.0f} tokens/s; {} steps take about {}\n", tokens / seconds, config.train.steps,
              format_duration(seconds * static_cast<double>(config.train.steps)));
   return 0;

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <vector>
+
+#include "trainer/plan_backend.h"
 
 namespace seer {
 namespace {
@@ -22,7 +25,7 @@ double best_seconds(Backend& backend, Queue& queue, const Body& body) {
 
 }  // namespace
 
-MachineSpeed probe_speed(Backend& backend) {
+MachineSpeed probe_speed(Backend& backend, int64_t head_dim) {
   constexpr int64_t kRows = 1024;
   constexpr int64_t kSize = 1024;
   constexpr int64_t kWide = 8192;
@@ -43,8 +46,33 @@ MachineSpeed probe_speed(Backend& backend) {
   const double pass = best_seconds(backend, *queue, [&] {
     backend.swiglu(*queue, x.tensor(act, Shape{kRows, kWide}), out.tensor(act, Shape{kRows, kWide / 2}));
   });
-  return {2.0 * kRows * kSize * kSize / product,
-          1.5 * kRows * kWide * static_cast<double>(size_of(act)) / pass};
+  constexpr int64_t kTokens = 2048;
+  constexpr int64_t kHeads = 4;
+  const BatchLayout layout = BatchLayout::packed(std::vector<int64_t>{0, kTokens});
+  const ScoreLayout blocks = ScoreLayout::prefill(layout, 64);
+  const Shape heads{kTokens, kHeads, head_dim};
+  const Buffer qkvo = backend.allocate(4 * heads.numel() * size_of(act), Memory::kDevice);
+  const Buffer maxima = backend.allocate(kHeads * blocks.elements * sizeof(float), Memory::kDevice);
+  const auto part = [&](int64_t i) {
+    return qkvo.tensor(act, Shape{4, heads.numel()}).slice_rows(i, 1).reshape(heads);
+  };
+  AttentionArgs args{.q = part(0),
+                     .k = part(1),
+                     .v = part(2),
+                     .layout = &layout,
+                     .head_begin = 0,
+                     .head_count = kHeads,
+                     .scale = 1.0F,
+                     .output = part(3),
+                     .block_log_max = maxima.tensor(DType::kF32, Shape{kHeads, blocks.elements}),
+                     .blocks = &blocks};
+  const Buffer attention_scratch = backend.allocate(backend.attention_workspace(args), Memory::kDevice);
+  args.workspace =
+      attention_scratch.tensor(DType::kU8, Shape{static_cast<int64_t>(attention_scratch.bytes())});
+  const double attention = best_seconds(backend, *queue, [&] { backend.attention(*queue, args); });
+  return {.flops = 2.0 * kRows * kSize * kSize / product,
+          .attention_flops = attention_flops(args) / attention,
+          .bandwidth = 1.5 * kRows * kWide * static_cast<double>(size_of(act)) / pass};
 }
 
 }  // namespace seer

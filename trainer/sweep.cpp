@@ -3,11 +3,6 @@
 #include <array>
 
 namespace seer {
-namespace {
-
-constexpr size_t kMaxGates = 16;
-
-}  // namespace
 
 Sweep::Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& model,
              std::span<const Tensor> residuals)

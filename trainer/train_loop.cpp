@@ -62,7 +62,7 @@ class Training {
     if (!config_.eval.files.empty()) held_out_ = load_held_out(config_, model_, text_);
     // A new run's folder is made last: a mistake in the config so far leaves nothing behind.
     if (!resume) folder_.emplace(RunFolder::create(config_.output.dir, to_json(config_)));
-    write_file_atomically(paths().config(), to_json(config_));
+    if (resume) write_file_atomically(paths().config(), to_json(config_));
     write_file_atomically(paths().model_config(), model_.json);
     metrics_.emplace(resume ? MetricsLog::resume(paths().metrics(), state_.step > 0 ? state_.step : -1)
                             : MetricsLog::create(paths().metrics()));

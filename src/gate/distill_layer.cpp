@@ -106,7 +106,6 @@ Tensor distill_layer(LayerContext& context, const DistillInput& input, std::span
     return output;
   }
 
-  constexpr size_t kMaxGates = 16;
   SEER_CHECK(gates.size() <= kMaxGates, "{} gates", gates.size());
   std::array<PrefillActivations, kMaxGates> activations;
   for (size_t g = 0; g < gates.size(); ++g) {

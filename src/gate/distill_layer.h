@@ -9,6 +9,9 @@
 
 namespace seer {
 
+/// Gates that one sweep can train: their activations are held in arrays of this size, as a step allocates nothing.
+inline constexpr size_t kMaxGates = 16;
+
 /// Slots of the step's scalars for recall at one density, one for each head.
 struct RecallSlots {
   double nz_ratio = 0.0;

@@ -1,12 +1,11 @@
 // The whole way from real books to batches, with the real tokenizer of seer-nano.
-#include <fstream>
-
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "data/json_line.h"
 #include "data/loader.h"
+#include "data/record.h"
 #include "tests/data/corpus_files.h"
 #include "tests/support/fixtures.h"
 
@@ -60,38 +59,30 @@ TEST_F(LoaderBooksTest, SequencesDecodeToTheBooks) {
   EXPECT_EQ(decoded, whole.substr(0, decoded.size()));
 }
 
-TEST_F(LoaderBooksTest, TheSharedCorpusResumesAndDecodes) {
-  const auto corpus = test::source_dir().parent_path() / "shared" / "corpus" / "books.jsonl";
-  if (!std::filesystem::exists(corpus)) GTEST_SKIP() << corpus << " is not here";
-  std::ifstream lines(corpus);
-  std::string sample;
-  std::string first;
-  for (int i = 0; i < 3; ++i) {
-    std::string line;
-    ASSERT_TRUE(std::getline(lines, line));
-    sample += line + "\n";
-    Document book;
-    ASSERT_EQ(parse_json_line(line, "text", book), std::nullopt);
-    if (i == 0) first = book.text;
-  }
-  const test::TempDir folder;
-  test::write_bytes(folder / "books.jsonl.gz", test::gzip(sample));
+TEST_F(LoaderBooksTest, TheQuickstartBooksDecodeAndResume) {
+  const auto path = test::source_dir() / "configs" / "quickstart" / "books.jsonl.zst";
+  const auto source = open_records(expand_inputs({path.string()}).at(0), int64_t{1} << 30);
+  Record record;
+  Document book;
+  ASSERT_TRUE(source->next(record));
+  ASSERT_EQ(parse_json_line(record.bytes, "text", book), std::nullopt);
+
   LoaderOptions options;
-  options.files = {folder.path().string()};
+  options.files = {path.string()};
   options.sequence_length = 4096;
   options.shuffle = false;
   options.vocab_size = tokenizer_->vocab_size();
   const auto encoder = std::make_shared<TokenizerEncoder>(tokenizer_, std::nullopt);
   Loader loader(options, encoder);
   std::vector<int32_t> ids;
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 10; ++i) {
     const auto sequence = loader.next();
     ids.insert(ids.end(), sequence->ids.begin(), sequence->ids.end());
   }
   const std::string decoded = tokenizer_->decode(ids, true);
-  ASSERT_LT(decoded.size(), first.size());
-  EXPECT_EQ(decoded, first.substr(0, decoded.size()));
-  for (int i = 0; i < 150; ++i) loader.next();  // into the second book
+  ASSERT_LT(decoded.size(), book.text.size());
+  EXPECT_EQ(decoded, book.text.substr(0, decoded.size()));
+  while (loader.cursor().restart.record < 2) ASSERT_TRUE(loader.next());
   Loader resumed(options, encoder, loader.cursor());
   for (int i = 0; i < 30; ++i) EXPECT_EQ(resumed.next(), loader.next());
 }
