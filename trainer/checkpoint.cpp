@@ -9,6 +9,7 @@
 
 #include "src/core/error.h"
 #include "src/io/atomic_file.h"
+#include "src/io/json_file.h"
 #include "src/io/safetensors.h"
 
 namespace seer {
@@ -154,9 +155,7 @@ std::optional<fs::path> latest_checkpoint(const fs::path& checkpoints) {
 
 TrainerState read_trainer_state(const fs::path& checkpoint) {
   const fs::path file = checkpoint / kTrainer;
-  const Json json = Json::parse(read_text_file(file, size_t{256} << 20), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded() || !json.is_object())
-    fail("{} is not a JSON object: the checkpoint is damaged", file.string());
+  const nlohmann::json json = read_json_file(file);
   try {
     if (json.at("format").get<int>() != kFormat) {
       fail("{}: format {}: this seer-train reads format {}", file.string(), json.at("format").dump(),

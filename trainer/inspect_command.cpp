@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/core/error.h"
-#include "src/io/atomic_file.h"
+#include "src/io/json_file.h"
 #include "src/io/model_files.h"
 #include "src/io/pth.h"
 #include "src/model/model_config.h"
@@ -57,7 +57,7 @@ int inspect_pth(const fs::path& path) {
 }
 
 int inspect_gates(const fs::path& folder) {
-  const auto config = nlohmann::json::parse(read_text_file(folder / "config.json"), nullptr, false);
+  const nlohmann::json config = read_json_file(folder / "config.json");
   fmt::print("gates folder {}\n", folder.string());
   if (config.is_object()) {
     for (const auto& [key, value] : config.items()) {

@@ -6,6 +6,7 @@
 
 #include "src/core/error.h"
 #include "src/io/atomic_file.h"
+#include "src/io/json_file.h"
 
 namespace seer {
 namespace {
@@ -61,8 +62,7 @@ class Reader {
 };
 
 Json parse_object(const std::string& text, const std::string& where) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) fail("{} is not valid JSON", where);
+  Json json = parse_json(text, where);
   if (!json.is_object()) fail("{}: expected a JSON object", where);
   return json;
 }

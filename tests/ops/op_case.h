@@ -36,7 +36,10 @@ inline double tolerance_of(DType dtype) {
   return dtype == DType::kF64 ? kF64Tolerance : kF32Tolerance;
 }
 inline std::string suffix_of(DType dtype) {
-  return dtype == DType::kF64 ? "_f64" : dtype == DType::kF32 ? "_f32" : dtype == DType::kF16 ? "_f16" : "_bf16";
+  return dtype == DType::kF64   ? "_f64"
+         : dtype == DType::kF32 ? "_f32"
+         : dtype == DType::kF16 ? "_f16"
+                                : "_bf16";
 }
 
 /// Where and by how much two outputs differ most, for messages.

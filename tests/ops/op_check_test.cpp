@@ -56,8 +56,8 @@ namespace {
 OpCases all_cases() {
   OpCases all;
   for (auto* list :
-       {elementwise_cases, rms_norm_cases, linear_cases, rope_cases, attention_cases, target_cases, pool_cases,
-        head_linear_cases, gate_scores_cases, kl_loss_cases, recall_cases, optimizer_cases}) {
+       {elementwise_cases, rms_norm_cases, linear_cases, rope_cases, attention_cases, target_cases,
+        pool_cases, head_linear_cases, gate_scores_cases, kl_loss_cases, recall_cases, optimizer_cases}) {
     std::ranges::move(list(), std::back_inserter(all));
   }
   return all;
@@ -81,11 +81,9 @@ TEST_P(OpMatch, Reference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, OpMatch,
-                         ::testing::Combine(::testing::ValuesIn(backends()), ::testing::ValuesIn(all_cases())),
-                         [](const auto& info) {
-                           return std::get<1>(info.param).name + "_on_" + std::get<0>(info.param).name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, OpMatch, ::testing::Combine(::testing::ValuesIn(backends()), ::testing::ValuesIn(all_cases())),
+    [](const auto& test) { return std::get<1>(test.param).name + "_on_" + std::get<0>(test.param).name; });
 
 class OpDeterminism : public ::testing::TestWithParam<OpCase> {};
 
@@ -105,7 +103,7 @@ TEST_P(OpDeterminism, SameBitsForAnyNumberOfThreads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, OpDeterminism, ::testing::ValuesIn(all_cases()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace seer::test

@@ -34,15 +34,15 @@ int64_t ceil_div(int64_t a, int64_t b);
 /// One matrix of scores: the rows of one chunk.
 struct Matrix {
   int64_t sequence;
-  int64_t length;      ///< Tokens of the sequence
-  int64_t blocks;      ///< N
-  int64_t rows;        ///< Query blocks (prefill) or tokens (decode)
-  int64_t position;    ///< Of the first row, in the same unit
-  int64_t query_row;   ///< Its first row among all query rows
-  int64_t key_row;     ///< Of the sequence's first pooled key
-  int64_t before;      ///< Elements per head of the matrices before it
-  int64_t token_row;   ///< First query token
-  int64_t key_token;   ///< First key token of the sequence
+  int64_t length;     ///< Tokens of the sequence
+  int64_t blocks;     ///< N
+  int64_t rows;       ///< Query blocks (prefill) or tokens (decode)
+  int64_t position;   ///< Of the first row, in the same unit
+  int64_t query_row;  ///< Its first row among all query rows
+  int64_t key_row;    ///< Of the sequence's first pooled key
+  int64_t before;     ///< Elements per head of the matrices before it
+  int64_t token_row;  ///< First query token
+  int64_t key_token;  ///< First key token of the sequence
 
   int64_t offset(int64_t heads, int64_t head, int64_t row) const {
     return before * heads + (head * rows + row) * blocks;
