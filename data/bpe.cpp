@@ -172,6 +172,7 @@ void Bpe::merge_long(std::string_view word, std::vector<int32_t>& out) const {
     int32_t merged;
     bool operator>(const Candidate& other) const { return order > other.order; }
   };
+  SEER_CHECK(word.size() <= 0x7fff'ffff, "a pre-token of {} bytes", word.size());
   const auto size = static_cast<int32_t>(word.size());
   std::vector<Symbol> symbols(word.size());
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;

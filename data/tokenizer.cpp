@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/pretokenizer.h"
+#include "data/tokenizer_added.h"
 #include "data/tokenizer_json.h"
 #include "data/tokenizer_tables.h"
 #include "data/tokenizer_vocab_merges.h"
@@ -48,19 +49,24 @@ class Encoding {
       : tables_(tables), parse_special_(parse_special), scanner_(*tables.pre_tokenizer), out_(out) {}
 
   void add_text(std::string_view text) {
+    split_at_added(tables_.in_given_text, text, [this](std::string_view between) { add_given(between); });
+  }
+
+ private:
+  template <typename AddBetween>
+  void split_at_added(const AddedTokenFinder& finder, std::string_view text, AddBetween add_between) {
     size_t at = 0;
     if (parse_special_) {
-      while (const auto found = tables_.in_given_text.find(text, at)) {
-        add_between_added(text.substr(at, found->begin - at));
+      while (const auto found = finder.find(text, at)) {
+        add_between(text.substr(at, found->begin - at));
         out_.push_back(found->id);
         at = found->begin + found->length;
       }
     }
-    add_between_added(text.substr(at));
+    add_between(text.substr(at));
   }
 
- private:
-  void add_between_added(std::string_view text) {
+  void add_given(std::string_view text) {
     while (!text.empty()) {
       const size_t valid = valid_utf8_prefix(text);
       add_normalized(tables_.nfc ? to_nfc(text.substr(0, valid), normal_) : text.substr(0, valid));
@@ -72,15 +78,8 @@ class Encoding {
   }
 
   void add_normalized(std::string_view text) {
-    size_t at = 0;
-    if (parse_special_) {
-      while (const auto found = tables_.in_normalized_text.find(text, at)) {
-        add_plain(text.substr(at, found->begin - at));
-        out_.push_back(found->id);
-        at = found->begin + found->length;
-      }
-    }
-    add_plain(text.substr(at));
+    split_at_added(tables_.in_normalized_text, text,
+                   [this](std::string_view between) { add_plain(between); });
   }
 
   void add_plain(std::string_view text) {

@@ -97,13 +97,11 @@ void load_array(const SafetensorsFile& file, const std::string& name, const Tens
 std::map<std::string, std::string> run_identity(const RunConfig& config, const ModelConfig& model) {
   const Json json = Json::parse(to_json(config));
   std::map<std::string, std::string> identity;
-  const auto keep = [&](const char* pointer) {
-    const Json::json_pointer path(pointer);
-    if (json.contains(path)) identity[pointer + 1] = json[path].dump();
-  };
-  for (const char* key :
-       {"/seed", "/device", "/train/steps", "/train/batch_size", "/data/layout", "/data/sequence_length"}) {
-    keep(key);
+  for (const char* key : {"seed", "device"}) identity[key] = json[key].dump();
+  for (const char* key : {"steps", "batch_size"})
+    identity[fmt::format("train.{}", key)] = json["train"][key].dump();
+  for (const char* key : {"layout", "sequence_length"}) {
+    identity[fmt::format("data.{}", key)] = json["data"][key].dump();
   }
   for (size_t g = 0; g < config.gates.size(); ++g) {
     for (const auto& [key, value] : json["gates"][g].items()) {
@@ -114,8 +112,14 @@ std::map<std::string, std::string> run_identity(const RunConfig& config, const M
   identity["model"] =
       fmt::format("{} with {} layers, hidden {}, heads {}/{}, head_dim {}", model.model_type,
                   model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads, model.head_dim);
-  identity["model.rope"] = fmt::format("type {}, theta {}, factor {}", static_cast<int>(model.rope.type),
-                                       model.rope.theta, model.rope.factor);
+  const RopeConfig& rope = model.rope;
+  identity["model.rope"] = fmt::format(
+      "type {}, theta {}, factor {}, low_freq_factor {}, high_freq_factor {}, beta_fast {}, beta_slow {}, "
+      "attention_factor {}, original_max_position_embeddings {}",
+      static_cast<int>(rope.type), rope.theta, rope.factor, rope.low_freq_factor, rope.high_freq_factor,
+      rope.beta_fast, rope.beta_slow,
+      rope.attention_factor ? fmt::to_string(*rope.attention_factor) : std::string("default"),
+      rope.original_max_position_embeddings);
   return identity;
 }
 
@@ -168,6 +172,9 @@ TrainerState read_trainer_state(const fs::path& checkpoint) {
     state.cursor = data_cursor_from_json(json.at("data_cursor").dump());
     state.identity = json.at("identity").get<std::map<std::string, std::string>>();
     if (state.step < 0 || state.tokens < 0) fail("{}: negative step or token count", file.string());
+    if (step_of(checkpoint).value_or(state.step) != state.step) {
+      fail("{}: step {} in a folder of another step: the checkpoint is damaged", file.string(), state.step);
+    }
     return state;
   } catch (const nlohmann::json::exception& e) {
     fail("{}: the checkpoint is damaged: {}", file.string(), e.what());

@@ -24,6 +24,10 @@ class GateTraining {
   const GateParams& params() const { return params_; }
   RopeTable block_rope() const { return block_rope_.table(); }
   LossReduction reduction() const;
+  /// Device memory of weights, gradients and moments; of the rotary table; of scratch for the norm.
+  size_t params_bytes() const { return 4 * params_.size() * sizeof(float); }
+  size_t rope_bytes() const { return block_rope_.bytes(); }
+  size_t workspace_bytes() const { return norm_workspace_.bytes(); }
 
   /// Clip by the global norm and AdamW over all layers at optimiser step `step` of `total_steps`; refuses on
   /// the device where `not_finite` holds a flag. Writes norm_squared on the way.

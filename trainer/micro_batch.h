@@ -20,6 +20,8 @@ class MicroBatch {
   /// Layouts that bound every pack of at most `capacity` tokens and have no segments: for planning memory.
   void assign_worst_case();
 
+  size_t device_bytes() const { return ids_.bytes() + tables_.bytes(); }
+
   int64_t tokens() const { return layout_.query_rows; }
   ConstTensor ids() const { return ids_.tensor(DType::kI32, Shape{tokens()}); }  ///< [S] I32
   const BatchLayout& layout() const { return layout_; }

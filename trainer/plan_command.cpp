@@ -71,7 +71,7 @@ int plan_command(const PlanOptions& options) {
     if (options.bandwidth <= 0) speed.bandwidth = measured.bandwidth;
   }
   plan.reset_work();
-  session.count_step(plan);
+  session.count_step(plan, config.data.sequence_length);
   TextTable work({"operation", "calls", "GFLOP", "GB", "seconds"});
   double seconds = 0;
   for (const auto& [kind, w] : plan.work()) {

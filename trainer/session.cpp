@@ -10,6 +10,16 @@
 namespace seer {
 namespace {
 
+/// Score matrices beyond the least possible may take this much memory.
+constexpr size_t kScoreBytes = size_t{64} << 20;
+
+TokenSequence blank_sequence(int64_t tokens) {
+  TokenSequence sequence;
+  sequence.ids.resize(tokens);
+  sequence.cu_seqlens = {0, tokens};
+  return sequence;
+}
+
 std::vector<int64_t> distinct_block_sizes(const std::vector<GateEntryConfig>& gates) {
   std::set<int64_t> sizes;
   for (const GateEntryConfig& gate : gates) sizes.insert(gate.block_size);
@@ -28,36 +38,59 @@ Session::Session(Backend& backend, const ModelConfig& model, const FrozenWeights
   const int64_t capacity = options_.max_tokens;
   token_rope_ = std::make_unique<RopeTables>(backend_, *queue_,
                                              rope_frequencies(model_.rope, model_.head_dim), capacity);
-  memory_.push_back({"frozen weights (as stored)", static_cast<size_t>(weights_.bytes())});
-  size_t gate_bytes = 0;
-  for (const GateEntryConfig& entry : options_.gates) {
+  for (const GateEntryConfig& entry : options_.gates)
     gates_.emplace_back(backend_, *queue_, entry, model_, capacity);
-    gate_bytes += 4 * gates_.back().params().size() * sizeof(float);
-  }
-  memory_.push_back({"gates, gradients and moments", gate_bytes});
-  memory_.push_back({"rotary tables", token_rope_->bytes()});
   scalars_ = std::make_unique<StepScalars>(backend_, model_.num_layers, model_.num_heads,
                                            static_cast<int64_t>(gates_.size()), options_.densities);
   const DType act = backend_.activation_dtype();
   const Shape residual{capacity, model_.hidden_size};
-  const size_t residual_bytes = residual.numel() * size_of(act);
   for (int64_t m = 0; m < options_.batch_size; ++m) {
     batches_.emplace_back(backend_, capacity, distinct_block_sizes(options_.gates));
-    residual_buffers_.push_back(backend_.allocate(residual_bytes, Memory::kDevice));
+    residual_buffers_.push_back(backend_.allocate(residual.numel() * size_of(act), Memory::kDevice));
     residuals_.push_back(residual_buffers_.back().tensor(act, residual));
   }
-  memory_.push_back({"residual streams", residual_bytes * options_.batch_size});
-  const size_t arena_bytes = std::max(measure_arena(SweepMode::kTrain), measure_arena(SweepMode::kEvaluate));
-  memory_.push_back({"layer arena", arena_bytes});
+  const size_t arena_bytes = plan_arena();
   arena_ = std::make_unique<Arena>(backend_.allocate(arena_bytes, Memory::kDevice));
   sweep_ = std::make_unique<Sweep>(backend_, *queue_, *arena_,
-                                   FrozenModel{model_, weights_, token_rope_->table()}, residuals_);
+                                   FrozenModel{model_, weights_, token_rope_->table()}, residuals_, heads_);
+  list_memory(arena_bytes);
   backend_.synchronize(*queue_);
 }
 
 Session::~Session() = default;
 
-size_t Session::measure_arena(SweepMode mode) {
+void Session::list_memory(size_t arena_bytes) {
+  size_t gates = 0;
+  size_t rope = token_rope_->bytes();
+  size_t rest = scalars_->device_bytes();
+  size_t residuals = 0;
+  for (const GateTraining& gate : gates_) {
+    gates += gate.params_bytes();
+    rope += gate.rope_bytes();
+    rest += gate.workspace_bytes();
+  }
+  for (const MicroBatch& batch : batches_) rest += batch.device_bytes();
+  for (const Buffer& buffer : residual_buffers_) residuals += buffer.bytes();
+  memory_ = {{"frozen weights (as stored)", static_cast<size_t>(weights_.bytes())},
+             {"gates, gradients and moments", gates},
+             {"rotary tables", rope},
+             {"residual streams", residuals},
+             {"layer arena", arena_bytes},
+             {"token ids, layouts and scalars", rest}};
+}
+
+/// The arena of the largest batch, for as many heads at a time as keep the score matrices small.
+size_t Session::plan_arena() {
+  const auto measure = [&](HeadRange heads) {
+    return std::max(measure_arena(SweepMode::kTrain, heads), measure_arena(SweepMode::kEvaluate, heads));
+  };
+  const size_t least = measure(HeadRange::kGroup);
+  const size_t most = measure(HeadRange::kAll);
+  heads_ = most - least <= kScoreBytes ? HeadRange::kAll : HeadRange::kGroup;
+  return heads_ == HeadRange::kAll ? most : least;
+}
+
+size_t Session::measure_arena(SweepMode mode, HeadRange heads) {
   PlanBackend plan(backend_);
   const auto queue = plan.make_queue("plan");
   Arena arena = Arena::measuring();
@@ -65,27 +98,25 @@ size_t Session::measure_arena(SweepMode mode) {
   if (options_.packed) {
     batch.assign_worst_case();
   } else {
-    TokenSequence sequence;
-    sequence.ids.resize(options_.max_tokens);
-    sequence.cu_seqlens = {0, options_.max_tokens};
-    batch.assign(plan, *queue, sequence);
+    batch.assign(plan, *queue, blank_sequence(options_.max_tokens));
   }
-  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights_, token_rope_->table()}, residuals_);
+  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights_, token_rope_->table()}, residuals_, heads);
   sweep.run(std::span(&batch, 1), gates_, *scalars_, mode, 1.0);
   return arena.peak();
 }
 
-void Session::count_step(Backend& plan) {
+void Session::count_step(Backend& plan, int64_t tokens) {
   const auto queue = plan.make_queue("plan");
   Arena arena = Arena::measuring();
-  TokenSequence sequence;
-  sequence.ids.resize(options_.max_tokens);
-  sequence.cu_seqlens = {0, options_.max_tokens};
-  for (MicroBatch& batch : batches_) batch.assign(plan, *queue, sequence);
-  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights_, token_rope_->table()}, residuals_);
+  for (MicroBatch& batch : batches_) batch.assign(plan, *queue, blank_sequence(tokens));
+  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights_, token_rope_->table()}, residuals_, heads_);
   sweep.run(batches_, gates_, *scalars_, SweepMode::kTrain, 1.0);
+  apply_gradients(plan, *queue, 0);
+}
+
+void Session::apply_gradients(Backend& backend, Queue& queue, int64_t step) {
   for (size_t g = 0; g < gates_.size(); ++g) {
-    gates_[g].apply_gradients(plan, *queue, 0, options_.total_steps, scalars_->not_finite(),
+    gates_[g].apply_gradients(backend, queue, step, options_.total_steps, scalars_->not_finite(),
                               scalars_->norm_squared(static_cast<int64_t>(g)));
   }
 }
@@ -96,22 +127,21 @@ void Session::run_sweep(std::span<const TokenSequence> sequences, SweepMode mode
   sweep_->run(std::span(batches_.data(), sequences.size()), gates_, *scalars_, mode, loss_factor);
 }
 
-void Session::check_finite(int64_t step, const char* activity) const {
+void Session::check_finite(const std::string& activity) const {
+  constexpr const char* kGateAdvice = "lower its learning_rate, or lengthen its warm-up";
   for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
     if (scalars_->host_not_finite(layer)) {
       fail(
-          "{} step {}: NaN or infinity in the base model's activations of layer {}: the model's weights are "
-          "damaged, or "
-          "do not fit its config.json",
-          activity, step, layer);
+          "{}: NaN or infinity in the base model's activations of layer {}: the model's weights are damaged, "
+          "or do not fit its config.json",
+          activity, layer);
     }
     for (size_t g = 0; g < gates_.size(); ++g) {
-      if (std::isfinite(scalars_->host_loss(static_cast<int64_t>(g), layer))) continue;
-      fail(
-          "{} step {}: NaN or infinity in the loss of gate \"{}\" at layer {}: lower its learning_rate, or "
-          "lengthen "
-          "its warm-up",
-          activity, step, gates_[g].entry().name, layer);
+      const auto number = static_cast<int64_t>(g);
+      const bool loss = !std::isfinite(scalars_->host_loss(number, layer));
+      if (!loss && !scalars_->host_gradient_not_finite(number, layer)) continue;
+      fail("{}: NaN or infinity in the {} of gate \"{}\" at layer {}: {}", activity,
+           loss ? "loss" : "gradient", gates_[g].entry().name, layer, kGateAdvice);
     }
   }
 }
@@ -121,13 +151,10 @@ std::vector<GateMetrics> Session::train_step(int64_t step, std::span<const Token
              sequences.size(), options_.batch_size);
   for (GateTraining& gate : gates_) backend_.fill_zero(*queue_, gate.params().flat_gradients());
   run_sweep(sequences, SweepMode::kTrain, 1.0 / static_cast<double>(options_.batch_size));
-  for (size_t g = 0; g < gates_.size(); ++g) {
-    gates_[g].apply_gradients(backend_, *queue_, step, options_.total_steps, scalars_->not_finite(),
-                              scalars_->norm_squared(static_cast<int64_t>(g)));
-  }
+  apply_gradients(backend_, *queue_, step);
   scalars_->download(backend_, *queue_);
   backend_.synchronize(*queue_);  // the one place where the host waits for the device
-  check_finite(step, "training");
+  check_finite(fmt::format("step {}", step + 1));
 
   std::vector<GateMetrics> metrics;
   for (size_t g = 0; g < gates_.size(); ++g) {
@@ -141,13 +168,6 @@ std::vector<GateMetrics> Session::train_step(int64_t step, std::span<const Token
     out.learning_rate =
         learning_rate(entry.schedule, entry.optimizer.learning_rate, step, options_.total_steps);
     out.grad_norm = std::sqrt(scalars_->host_norm_squared(number));
-    if (!std::isfinite(out.grad_norm)) {
-      fail(
-          "training step {}: NaN or infinity in the gradient of gate \"{}\": lower its learning_rate, or "
-          "lengthen its "
-          "warm-up",
-          step, entry.name);
-    }
     metrics.push_back(std::move(out));
   }
   return metrics;
@@ -173,7 +193,7 @@ std::vector<EvalMetrics> Session::evaluate(std::span<const TokenSequence> sequen
               1.0 / static_cast<double>(sequences.size()));
     scalars_->download(backend_, *queue_);
     backend_.synchronize(*queue_);
-    check_finite(step, "evaluation after");
+    check_finite(fmt::format("evaluation after step {}", step));
     for (size_t g = 0; g < gates_.size(); ++g) {
       const auto number = static_cast<int64_t>(g);
       for (int64_t layer = 0; layer < model_.num_layers; ++layer) {

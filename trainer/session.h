@@ -37,8 +37,9 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  /// One optimiser step (0, 1, ..) on `batch_size` sequences. Throws Error naming layer and step if anything
-  /// was NaN or infinite; weights and moments are then as they were before the step.
+  /// One optimiser step (0, 1, ..) on `batch_size` sequences. Throws Error naming layer and step (counted
+  /// from 1, as metrics are) if anything was NaN or infinite; weights and moments of every gate are then as
+  /// they were before the step.
   std::vector<GateMetrics> train_step(int64_t step, std::span<const TokenSequence> sequences);
 
   /// Loss and recall of every gate on any number of sequences, which may be shorter than those of training.
@@ -51,20 +52,24 @@ class Session {
 
   /// Device memory by purpose, frozen weights (as stored) first.
   const std::vector<MemoryItem>& memory() const { return memory_; }
+  /// The most of the layer arena that was in use so far.
+  size_t arena_peak() const { return arena_->peak(); }
 
-  /// Counts, on `plan`, the operations of one optimiser step on one full-length sequence per micro-batch.
-  void count_step(Backend& plan);
+  /// Counts, on `plan`, the operations of one optimiser step on one sequence of `tokens` per micro-batch.
+  void count_step(Backend& plan, int64_t tokens);
 
  private:
-  size_t measure_arena(SweepMode mode);
+  size_t measure_arena(SweepMode mode, HeadRange heads);
+  size_t plan_arena();
+  void list_memory(size_t arena_bytes);
   void run_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor);
-  void check_finite(int64_t step, const char* activity) const;
+  void apply_gradients(Backend& backend, Queue& queue, int64_t step);
+  void check_finite(const std::string& activity) const;
 
   Backend& backend_;
   const ModelConfig model_;
   const FrozenWeights& weights_;
   const SessionOptions options_;
-  std::unique_ptr<Queue> queue_;
   std::unique_ptr<RopeTables> token_rope_;
   std::vector<GateTraining> gates_;
   std::unique_ptr<StepScalars> scalars_;
@@ -74,6 +79,8 @@ class Session {
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Sweep> sweep_;
   std::vector<MemoryItem> memory_;
+  HeadRange heads_ = HeadRange::kAll;
+  std::unique_ptr<Queue> queue_;  // last: destroyed first, when what it still runs has finished
 };
 
 }  // namespace seer

@@ -9,8 +9,9 @@ StepScalars::StepScalars(Backend& backend, int64_t layers, int64_t heads, int64_
     : layers_(layers),
       heads_(heads),
       densities_(static_cast<int64_t>(densities.size())),
+      flags_((1 + gates) * layers),
       gate_size_(1 + layers * heads * (1 + 2 * densities_)),
-      size_(layers + gates * gate_size_),
+      size_(flags_ + gates * gate_size_),
       device_(backend.allocate(size_ * sizeof(double), Memory::kDevice)),
       host_(backend.allocate(size_ * sizeof(double), Memory::kHostPinned)) {
   for (int64_t gate = 0; gate < gates; ++gate) {

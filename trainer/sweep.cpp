@@ -5,13 +5,15 @@
 namespace seer {
 
 Sweep::Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& model,
-             std::span<const Tensor> residuals)
+             std::span<const Tensor> residuals, HeadRange heads)
     : backend_(backend),
       queue_(queue),
       arena_(arena),
       model_(model),
       residuals_(residuals),
-      context_{backend, queue, arena} {}
+      context_{backend, queue, arena} {
+  context_.score_bytes = heads == HeadRange::kAll ? SIZE_MAX : 0;
+}
 
 void Sweep::run(std::span<const MicroBatch> batches, std::span<GateTraining> gates,
                 const StepScalars& scalars, SweepMode mode, double loss_factor) {
@@ -27,6 +29,15 @@ void Sweep::run(std::span<const MicroBatch> batches, std::span<GateTraining> gat
               loss_factor);
       arena_.reset();  // nothing of the layer survives but x and the gates' gradients
     }
+    if (mode == SweepMode::kTrain) flag_gradients(layer, gates, scalars);
+  }
+}
+
+void Sweep::flag_gradients(int64_t layer, std::span<GateTraining> gates, const StepScalars& scalars) {
+  for (size_t g = 0; g < gates.size(); ++g) {
+    const Tensor gradients = gates[g].params().layer_gradients(layer);
+    backend_.flag_not_finite(queue_, gradients.reshape(Shape{1, gradients.numel()}),
+                             scalars.gradient_not_finite(static_cast<int64_t>(g), layer));
   }
 }
 

@@ -22,6 +22,13 @@ enum class SweepMode {
   kEvaluate,  ///< Losses and recall.
 };
 
+/// How many heads' score matrices are in memory at a time. Fixed for all batches of a session: a batch with
+/// fewer blocks than the largest then never needs more memory.
+enum class HeadRange {
+  kAll,    ///< Every head of a layer: one pass over its keys.
+  kGroup,  ///< The query heads of one kv head, the least possible.
+};
+
 /// The frozen model as the sweep uses it.
 struct FrozenModel {
   const ModelConfig& config;
@@ -33,18 +40,19 @@ class Sweep {
  public:
   /// `residuals`: one buffer [capacity, hidden] act for each micro-batch of a step.
   Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& model,
-        std::span<const Tensor> residuals);
+        std::span<const Tensor> residuals, HeadRange heads);
 
   /// Runs every micro-batch through every layer. Losses (and in kEvaluate recalls) are added to `scalars` as
   /// `loss_factor` times each micro-batch's; gradients are added to the gates' as the gradient of
-  /// loss_scale * loss_factor * loss. Asynchronous: everything passed in must live until the queue has run
-  /// it.
+  /// loss_scale * loss_factor * loss. What is not finite is flagged in `scalars`. Asynchronous: everything
+  /// passed in must live until the queue has run it.
   void run(std::span<const MicroBatch> batches, std::span<GateTraining> gates, const StepScalars& scalars,
            SweepMode mode, double loss_factor);
 
  private:
   void distill(int64_t layer, const MicroBatch& batch, Tensor x, std::span<GateTraining> gates,
                const StepScalars& scalars, SweepMode mode, double loss_factor);
+  void flag_gradients(int64_t layer, std::span<GateTraining> gates, const StepScalars& scalars);
 
   Backend& backend_;
   Queue& queue_;

@@ -177,7 +177,8 @@ class QueryTile {
       const int64_t diagonal = (position_ + row) / block;
       float* out = to + i * matrix.blocks;
       for (int64_t j = 0; j <= diagonal; ++j) {
-        out[j] = column(maxima_, j).segment(row, std::min(block, rows_ - row)).maxCoeff();
+        out[j] =
+            column(maxima_, j).segment(row, std::min(block, rows_ - row)).maxCoeff<Eigen::PropagateNaN>();
       }
       std::fill(out + diagonal + 1, out + matrix.blocks, kMinusInfinity);
     }

@@ -1,4 +1,6 @@
 // Pooling over blocks of tokens and over groups of heads (SEMANTICS 2 and 8). One pass over the rows.
+#include <algorithm>
+
 #include "src/cpu/eigen_views.h"
 #include "src/cpu/kernels.h"
 
@@ -8,25 +10,24 @@ namespace {
 /// Pools rows [first, first + count) of x into one row of out.
 template <typename T>
 void pool_rows(ConstTensor x, int64_t first, int64_t count, PoolSet pools, T* out) {
-  using Array = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
-  using ConstArray = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
   const int64_t heads = x.dim(1);
   const int64_t head_dim = x.dim(2);
-  const int64_t width = pools.count() * head_dim;
   for (int64_t h = 0; h < heads; ++h) {
     const T* from = x.data<T>() + first * x.row_stride() + h * head_dim;
-    T* next = out + h * width;
     const auto reduce = [&](bool wanted, auto&& combine) {
       if (!wanted) return;
-      Array to(next, head_dim);
-      to = ConstArray(from, head_dim);
-      for (int64_t r = 1; r < count; ++r) combine(to, ConstArray(from + r * x.row_stride(), head_dim));
-      next += head_dim;
+      std::copy_n(from, head_dim, out);
+      for (int64_t r = 1; r < count; ++r) {
+        const T* row = from + r * x.row_stride();
+        for (int64_t c = 0; c < head_dim; ++c) out[c] = combine(out[c], row[c]);
+      }
+      out += head_dim;
     };
-    reduce(pools.max, [](Array& to, const ConstArray& row) { to = to.max(row); });
-    reduce(pools.min, [](Array& to, const ConstArray& row) { to = to.min(row); });
-    reduce(pools.avg, [](Array& to, const ConstArray& row) { to += row; });
-    if (pools.avg) Array(next - head_dim, head_dim) /= static_cast<T>(count);
+    // A NaN must come through; nothing is larger or smaller than one, so it stays.
+    reduce(pools.max, [](T a, T b) { return b > a || b != b ? b : a; });
+    reduce(pools.min, [](T a, T b) { return b < a || b != b ? b : a; });
+    reduce(pools.avg, [](T a, T b) { return a + b; });
+    if (pools.avg) std::for_each(out - head_dim, out, [&](T& sum) { sum /= static_cast<T>(count); });
   }
 }
 

@@ -26,8 +26,10 @@ void normalise_target(ThreadPool& pool, ConstTensor block_log_max, const ScoreLa
         const int64_t fine_columns = std::min(ratio, from.blocks - j * ratio);
         float maximum = -std::numeric_limits<float>::infinity();
         for (int64_t r = 0; r < fine_rows; ++r) {
-          for (int64_t c = 0; c < fine_columns; ++c)
-            maximum = std::max(maximum, maxima[r * from.blocks + j * ratio + c]);
+          for (int64_t c = 0; c < fine_columns; ++c) {
+            const float value = maxima[r * from.blocks + j * ratio + c];
+            if (value > maximum || std::isnan(value)) maximum = value;  // a NaN stays: nothing is larger
+          }
         }
         row[j] = std::exp(maximum);
         sum += row[j];

@@ -71,6 +71,9 @@ RopeConfig read_rope(const Reader& model, const Json& scaling, const std::string
                      int64_t max_positions) {
   const Reader reader(scaling, where);
   RopeConfig rope;
+  for (const auto& [key, value] : scaling.items()) {
+    if (value.is_object()) fail("{}: parameters by layer type ({}) are not supported", where, key);
+  }
   // The newer dialect keeps rope_theta beside the scaling; a null at top level does not count.
   rope.theta = reader.positive_number("rope_theta", model.positive_number("rope_theta", 10000.0));
   const std::string type = reader.text("rope_type", reader.text("type", "default"));
@@ -78,6 +81,9 @@ RopeConfig read_rope(const Reader& model, const Json& scaling, const std::string
     fail("{}: partial_rotary_factor other than 1 is not supported", where);
   }
   if (type == "default") return rope;
+  if (type != "linear" && type != "llama3" && type != "yarn") {
+    fail("{}: RoPE type \"{}\" is not supported: expected default, linear, llama3 or yarn", where, type);
+  }
   rope.factor = reader.positive_number("factor");
   if (type == "linear") {
     rope.type = RopeType::kLinear;
@@ -90,11 +96,13 @@ RopeConfig read_rope(const Reader& model, const Json& scaling, const std::string
            rope.low_freq_factor);
     }
     rope.original_max_position_embeddings = reader.positive("original_max_position_embeddings");
-  } else if (type == "yarn") {
+  } else {
     rope.type = RopeType::kYarn;
     for (const char* key : {"mscale", "mscale_all_dim"}) {
       if (reader.has(key)) fail("{}: yarn with {} is not supported", where, key);
     }
+    if (rope.factor < 1.0) fail("{}: key factor is {}: yarn expects at least 1", where, rope.factor);
+    if (rope.theta <= 1.0) fail("{}: key rope_theta is {}: yarn expects more than 1", where, rope.theta);
     if (!reader.boolean("truncate", true)) fail("{}: yarn with truncate = false is not supported", where);
     rope.beta_fast = reader.positive_number("beta_fast", 32.0);
     rope.beta_slow = reader.positive_number("beta_slow", 1.0);
@@ -102,8 +110,6 @@ RopeConfig read_rope(const Reader& model, const Json& scaling, const std::string
     rope.original_max_position_embeddings =
         reader.positive("original_max_position_embeddings",
                         model.positive("original_max_position_embeddings", max_positions));
-  } else {
-    fail("{}: RoPE type \"{}\" is not supported: expected default, linear, llama3 or yarn", where, type);
   }
   return rope;
 }
@@ -144,6 +150,22 @@ void refuse_unsupported(const Reader& reader, const std::string& type) {
   }
 }
 
+/// Far beyond any model, and small enough that no number of elements or bytes overflows.
+void refuse_absurd_sizes(const ModelConfig& c, const std::string& where) {
+  constexpr int64_t kManyChannels = int64_t{1} << 24;
+  constexpr int64_t kManyHeads = int64_t{1} << 12;
+  const auto at_most = [&](const char* key, int64_t value, int64_t limit) {
+    if (value > limit) fail("{}: key {} is {}: expected at most {}", where, key, value, limit);
+  };
+  at_most("hidden_size", c.hidden_size, kManyChannels);
+  at_most("intermediate_size", c.intermediate_size, kManyChannels);
+  at_most("vocab_size", c.vocab_size, kManyChannels);
+  at_most("num_attention_heads", c.num_heads, kManyHeads);
+  at_most("num_key_value_heads", c.num_kv_heads, kManyHeads);
+  at_most("head_dim", c.head_dim, kManyHeads);
+  at_most("num_hidden_layers", c.num_layers, 1024);
+}
+
 void read_eos(const Reader& reader, ModelConfig& config) {
   if (!reader.has("eos_token_id")) return;
   const Json& value = reader.at("eos_token_id");
@@ -180,6 +202,7 @@ ModelConfig parse_model_config(const std::string& text, const std::string& where
          config.hidden_size, config.num_heads);
   }
   config.head_dim = reader.positive("head_dim", config.hidden_size / config.num_heads);
+  refuse_absurd_sizes(config, where);
   if (config.num_heads % config.num_kv_heads != 0) {
     fail("{}: num_attention_heads {} is not a multiple of num_key_value_heads {}", where, config.num_heads,
          config.num_kv_heads);

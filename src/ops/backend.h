@@ -85,7 +85,8 @@ struct AttentionArgs {
   Tensor logsumexp;  ///< [head_count, query rows] fp32, natural log, or empty
 
   /// Natural log of M, the unnormalised block maxima of SEMANTICS 3, -inf above the diagonal; or empty. fp32
-  /// matrices [head_count, rows, blocks] of `blocks`, a prefill layout of the finest block size wanted.
+  /// matrices [head_count, rows, blocks] of `blocks`, a prefill layout of the finest block size wanted, which
+  /// divides 128.
   Tensor block_log_max;
   const ScoreLayout* blocks = nullptr;
 
@@ -250,10 +251,11 @@ class Backend {
   virtual void rms_norm_backward(Queue& queue, ConstTensor x, ConstTensor weight, double eps,
                                  ConstTensor out_gradient, Tensor x_gradient, Tensor w_gradient) = 0;
 
-  /// scores[h, i, j] = scale * queries[i, h] . keys[j, h'] where row i sees block j; other elements are not
-  /// written.
+  /// scores[h, i, j] = scale * queries[i, h] . keys[j, h'] where row i sees block j; what other elements hold
+  /// afterwards is undefined.
   virtual void gate_scores(Queue& queue, const ScoreArgs& args, Tensor scores) = 0;
-  /// query_gradient is written, key_gradient added to, both for the heads of the range.
+  /// query_gradient is written, key_gradient added to, both for the heads of the range. score_gradient must
+  /// be 0 where a row does not see a block, as kl_loss leaves it.
   virtual void gate_scores_backward(Queue& queue, const ScoreArgs& args, ConstTensor score_gradient,
                                     Tensor query_gradient, Tensor key_gradient) = 0;
 

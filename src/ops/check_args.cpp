@@ -79,8 +79,11 @@ void attention(const AttentionArgs& a) {
                to_string(a.output.shape()), to_string(a.v.shape()));
   }
   if (!a.block_log_max.empty()) {
-    SEER_CHECK(a.blocks != nullptr && a.blocks->kind == ScoreKind::kPrefill,
-               "block maxima need a prefill layout");
+    SEER_CHECK(a.blocks != nullptr && a.blocks->kind == ScoreKind::kPrefill &&
+                   a.blocks->segments.host.size() == a.layout->segments.host.size(),
+               "block maxima need a prefill layout of the batch");
+    SEER_CHECK(a.blocks->block_size > 0 && 128 % a.blocks->block_size == 0,
+               "block size {}: attention takes divisors of 128", a.blocks->block_size);
     matrices(a.block_log_max, *a.blocks, a.head_count);
   }
   if (!a.logsumexp.empty()) {
@@ -91,8 +94,9 @@ void attention(const AttentionArgs& a) {
 
 void normalise_target(ConstTensor fine_map, const ScoreLayout& fine, const ScoreLayout& coarse, int64_t heads,
                       Tensor target) {
-  SEER_CHECK(coarse.block_size % fine.block_size == 0, "blocks of {} from blocks of {}", coarse.block_size,
-             fine.block_size);
+  SEER_CHECK(
+      coarse.block_size % fine.block_size == 0 && coarse.segments.host.size() == fine.segments.host.size(),
+      "blocks of {} from blocks of {}", coarse.block_size, fine.block_size);
   matrices(fine_map, fine, heads);
   matrices(target, coarse, heads);
 }

@@ -71,6 +71,8 @@ void ScoreLayout::assign_prefill(const BatchLayout& batch, int64_t block) {
 }
 
 ScoreLayout ScoreLayout::decode(const BatchLayout& batch, int64_t block, double loss_slice_ratio) {
+  SEER_CHECK(loss_slice_ratio >= 0 && loss_slice_ratio < 1, "a loss over the rows from {} of a sequence on",
+             loss_slice_ratio);
   ScoreLayout layout = prefill(batch, block);  // its pooled keys are the same
   layout.kind = ScoreKind::kDecode;
   layout.query_rows.host.clear();

@@ -93,7 +93,7 @@ struct ScoreLayout {
   static ScoreLayout prefill(const BatchLayout& batch, int64_t block_size);
   void assign_prefill(const BatchLayout& batch, int64_t block_size);
 
-  /// Rows t >= trunc(length * loss_slice_ratio) count in the loss.
+  /// Rows t >= trunc(length * loss_slice_ratio) count in the loss; the ratio is in [0, 1).
   static ScoreLayout decode(const BatchLayout& batch, int64_t block_size, double loss_slice_ratio);
 
   /// An upper bound, in every total, of the prefill layouts of all packs of at most `tokens` tokens whose

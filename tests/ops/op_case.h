@@ -30,12 +30,12 @@ struct OpCase {
 using OpCases = std::vector<OpCase>;
 
 // fp32 arithmetic over sums of some hundred terms, and fp64 over the same.
-constexpr double kF32Tolerance = 2e-6;
-constexpr double kF64Tolerance = 1e-13;
+constexpr double kF32Tolerance = 5e-7;
+constexpr double kF64Tolerance = 2e-15;
 inline double tolerance_of(DType dtype) {
   return dtype == DType::kF64 ? kF64Tolerance : kF32Tolerance;
 }
-inline std::string suffix_of(DType dtype) {
+inline const char* suffix_of(DType dtype) {
   return dtype == DType::kF64   ? "_f64"
          : dtype == DType::kF32 ? "_f32"
          : dtype == DType::kF16 ? "_f16"

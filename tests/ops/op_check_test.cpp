@@ -83,7 +83,9 @@ TEST_P(OpMatch, Reference) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, OpMatch, ::testing::Combine(::testing::ValuesIn(backends()), ::testing::ValuesIn(all_cases())),
-    [](const auto& test) { return std::get<1>(test.param).name + "_on_" + std::get<0>(test.param).name; });
+    [](const auto& test) {
+      return fmt::format("{}_on_{}", std::get<1>(test.param).name, std::get<0>(test.param).name);
+    });
 
 class OpDeterminism : public ::testing::TestWithParam<OpCase> {};
 

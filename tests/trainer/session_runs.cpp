@@ -1,0 +1,103 @@
+#include "tests/trainer/session_runs.h"
+
+#include <cstring>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/golden_file.h"
+
+namespace seer::test {
+namespace {
+
+template <typename T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+bool same_bits(double a, double b) {
+  return std::memcmp(&a, &b, sizeof(a)) == 0;
+}
+
+}  // namespace
+
+LoadedSession::LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
+                             const CpuOptions& cpu, uint64_t seed)
+    : backend_(make_cpu_backend(cpu)),
+      queue_(backend_->make_queue("load")),
+      model_(load_model_config(model_folder)),
+      weights_(std::make_unique<FrozenWeights>(*backend_, *queue_, model_, model_folder)),
+      session_(std::make_unique<Session>(*backend_, model_, *weights_, options)) {
+  for (GateTraining& gate : session_->gates()) {
+    gate.params().init_normal(*backend_, session_->queue(), seed, model_.initializer_range);
+  }
+}
+
+std::vector<float> LoadedSession::state(size_t gate) {
+  const GateParams& params = session_->gates()[gate].params();
+  std::vector<float> all;
+  for (const Tensor& part : {params.flat_weights(), params.first_moment(), params.second_moment()}) {
+    const std::vector<float> values = download(*backend_, session_->queue(), part);
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+std::vector<float> LoadedSession::gradients(size_t gate) {
+  return download(*backend_, session_->queue(), session_->gates()[gate].params().flat_gradients());
+}
+
+TokenSequence random_pack(uint64_t seed, const std::vector<int64_t>& lengths, int64_t vocabulary) {
+  TokenSequence pack;
+  pack.cu_seqlens = {0};
+  for (const int64_t length : lengths) pack.cu_seqlens.push_back(pack.cu_seqlens.back() + length);
+  pack.ids = random_ids(seed, pack.cu_seqlens.back(), vocabulary);
+  return pack;
+}
+
+std::vector<std::vector<TokenSequence>> random_batches(uint64_t seed, int64_t steps, int64_t batch,
+                                                       int64_t length) {
+  std::vector<std::vector<TokenSequence>> batches(steps);
+  for (std::vector<TokenSequence>& sequences : batches) {
+    for (int64_t m = 0; m < batch; ++m) sequences.push_back(random_pack(seed++, {length}));
+  }
+  return batches;
+}
+
+std::vector<GateHistory> train_gates(LoadedSession& session,
+                                     const std::vector<std::vector<TokenSequence>>& batches) {
+  std::vector<GateHistory> histories(session->gates().size());
+  for (size_t step = 0; step < batches.size(); ++step) {
+    const std::vector<GateMetrics> metrics = session->train_step(static_cast<int64_t>(step), batches[step]);
+    for (size_t g = 0; g < metrics.size(); ++g) histories[g].steps.push_back(metrics[g]);
+  }
+  const std::vector<EvalMetrics> evals =
+      session->evaluate(batches.front(), static_cast<int64_t>(batches.size()));
+  for (size_t g = 0; g < evals.size(); ++g) {
+    histories[g].eval = evals[g];
+    histories[g].state = session.state(g);
+  }
+  return histories;
+}
+
+void expect_same_bits(const GateHistory& a, const GateHistory& b) {
+  ASSERT_EQ(a.steps.size(), b.steps.size());
+  for (size_t step = 0; step < a.steps.size(); ++step) {
+    SCOPED_TRACE(testing::Message() << "step " << step);
+    EXPECT_TRUE(same_bits(a.steps[step].loss, b.steps[step].loss));
+    EXPECT_TRUE(same_bits(a.steps[step].layer_losses, b.steps[step].layer_losses));
+    EXPECT_TRUE(same_bits(a.steps[step].grad_norm, b.steps[step].grad_norm));
+    EXPECT_TRUE(same_bits(a.steps[step].learning_rate, b.steps[step].learning_rate));
+  }
+  EXPECT_TRUE(same_bits(a.eval.loss, b.eval.loss));
+  EXPECT_TRUE(same_bits(a.eval.layer_losses, b.eval.layer_losses));
+  ASSERT_EQ(a.eval.densities.size(), b.eval.densities.size());
+  for (size_t d = 0; d < a.eval.densities.size(); ++d) {
+    EXPECT_TRUE(same_bits(a.eval.densities[d].layer_recall, b.eval.densities[d].layer_recall));
+    EXPECT_TRUE(same_bits(a.eval.densities[d].layer_oracle, b.eval.densities[d].layer_oracle));
+    EXPECT_TRUE(same_bits(a.eval.densities[d].recall, b.eval.densities[d].recall));
+    EXPECT_TRUE(same_bits(a.eval.densities[d].oracle, b.eval.densities[d].oracle));
+  }
+  EXPECT_TRUE(same_bits(a.state, b.state));
+}
+
+}  // namespace seer::test

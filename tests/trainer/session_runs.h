@@ -1,0 +1,56 @@
+// Trainings inside this process, on random tokens, with everything that comes out of them in comparable form.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "src/cpu/cpu_backend.h"
+#include "tests/support/fixtures.h"
+#include "tests/support/tiny_model.h"
+#include "trainer/session.h"
+
+namespace seer::test {
+
+/// A session on a model folder, with the CPU backend and the weights that it needs.
+class LoadedSession {
+ public:
+  LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
+                const CpuOptions& cpu = {.threads = 2}, uint64_t seed = 42);
+
+  Session& operator*() { return *session_; }
+  Session* operator->() { return session_.get(); }
+
+  /// Weights, then first and second moments of a gate entry.
+  std::vector<float> state(size_t gate);
+  std::vector<float> gradients(size_t gate);
+
+ private:
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Queue> queue_;
+  ModelConfig model_;
+  std::unique_ptr<FrozenWeights> weights_;
+  std::unique_ptr<Session> session_;
+};
+
+/// One pack of random tokens.
+TokenSequence random_pack(uint64_t seed, const std::vector<int64_t>& lengths, int64_t vocabulary = 256);
+
+/// `steps` batches of `batch` sequences of `length` tokens.
+std::vector<std::vector<TokenSequence>> random_batches(uint64_t seed, int64_t steps, int64_t batch,
+                                                       int64_t length);
+
+/// What one gate entry went through.
+struct GateHistory {
+  std::vector<GateMetrics> steps;
+  EvalMetrics eval;  ///< After the last step, on the first batch
+  std::vector<float> state;
+};
+
+/// Trains on the batches, then evaluates.
+std::vector<GateHistory> train_gates(LoadedSession& session,
+                                     const std::vector<std::vector<TokenSequence>>& batches);
+
+/// Expects the same bits everywhere.
+void expect_same_bits(const GateHistory& a, const GateHistory& b);
+
+}  // namespace seer::test
