@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every test, as CI runs them: set-up, a release build with warnings as errors, all of ctest, the sanitizers' smoke runs,
-# a minute of fuzzing, format and lint of what changed.
+# Every test, as CI runs them: set-up, a release build with warnings as errors, all of ctest, a minute of fuzzing under
+# ASan and UBSan, format, and lint of what changed.
 #   tools/test.sh          everything
 #   tools/test.sh --quick  the release tests alone
 set -euo pipefail

@@ -94,7 +94,8 @@ void load_array(const SafetensorsFile& file, const std::string& name, const Tens
 
 }  // namespace
 
-std::map<std::string, std::string> run_identity(const RunConfig& config, const ModelConfig& model) {
+std::map<std::string, std::string> run_identity(const RunConfig& config, const ModelConfig& model,
+                                                uint32_t weights) {
   const Json json = Json::parse(to_json(config));
   std::map<std::string, std::string> identity;
   for (const char* key : {"seed", "device"}) identity[key] = json[key].dump();
@@ -114,12 +115,12 @@ std::map<std::string, std::string> run_identity(const RunConfig& config, const M
                   model.num_layers, model.hidden_size, model.num_heads, model.num_kv_heads, model.head_dim);
   const RopeConfig& rope = model.rope;
   identity["model.rope"] = fmt::format(
-      "type {}, theta {}, factor {}, low_freq_factor {}, high_freq_factor {}, beta_fast {}, beta_slow {}, "
-      "attention_factor {}, original_max_position_embeddings {}",
+      "type {}, theta {}, factor {}, frequency factors {} and {}, betas {} and {}, attention factor {}, "
+      "original positions {}",
       static_cast<int>(rope.type), rope.theta, rope.factor, rope.low_freq_factor, rope.high_freq_factor,
-      rope.beta_fast, rope.beta_slow,
-      rope.attention_factor ? fmt::to_string(*rope.attention_factor) : std::string("default"),
+      rope.beta_fast, rope.beta_slow, rope.attention_factor.value_or(0.0),
       rope.original_max_position_embeddings);
+  identity["model.weights"] = fmt::format("fingerprint {:08x}", weights);
   return identity;
 }
 

@@ -1,8 +1,8 @@
 // Checkpoints: everything a run needs to continue bit for bit, in one folder, written whole or not at all.
 //
-//   <run>/checkpoints/step-00000100/state.safetensors   <entry>/weights, /first_moment, /second_moment, fp32
-//   [n] each <run>/checkpoints/step-00000100/trainer_state.json  step, tokens, seconds, data cursor, identity
-//   of the run
+//   <run>/checkpoints/step-00000100/
+//     state.safetensors    <entry>/weights, <entry>/first_moment, <entry>/second_moment: fp32 [n] each
+//     trainer_state.json   step, tokens, seconds, data cursor, identity of the run
 //
 // A checkpoint does not depend on the layout of the run (threads, ranks): gates, moments and a few integers.
 #pragma once
@@ -30,7 +30,8 @@ struct TrainerState {
 
 /// The keys of a config that decide a run's results (gates, schedule lengths, data layout, seed, model
 /// sizes); places, logging, evaluation and export may change on resume.
-std::map<std::string, std::string> run_identity(const RunConfig& config, const ModelConfig& model);
+std::map<std::string, std::string> run_identity(const RunConfig& config, const ModelConfig& model,
+                                                uint32_t weights);
 
 /// Writes checkpoints/step-<n> through a temporary folder, fsynced and renamed, then deletes all but the
 /// newest `keep_last`. Throws Error (and leaves older checkpoints alone) if a tensor is not finite or the

@@ -60,13 +60,8 @@ int export_command(const std::string& path, const std::string& to, const std::st
     std::error_code error;
     if (folder.has_parent_path()) fs::create_directories(folder.parent_path(), error);
     if (error) fail("cannot write {}: {}", folder.string(), error.message());
-    if (fs::exists(folder) && !fs::exists(folder / "attn_gate_weights.safetensors") &&
-        !fs::is_empty(folder)) {
-      fail_usage("{} exists and holds something other than gates: give --to another folder", folder.string());
-    }
-    const DType dtype = entry.export_.dtype == "fp32" ? DType::kF32 : DType::kBF16;
-    write_gates_folder(folder, download_gates(*backend, *queue, gate, dtype), entry, model, config.model.path,
-                       training_note(config, entry, state.step, state.tokens));
+    write_gates_folder(folder, download_gates(*backend, *queue, gate, export_dtype(entry)), entry, model,
+                       config.model.path, training_note(config, entry, state.step, state.tokens));
     fmt::print("gate \"{}\" of step {} written to {}\n", entry.name, state.step, folder.string());
   }
   if (!found) fail_usage("--gate {}: the run has no such entry", only);

@@ -1,10 +1,14 @@
 #include "trainer/gates_folder.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "src/core/error.h"
+#include "src/core/log.h"
 #include "src/io/atomic_file.h"
+#include "src/io/json_file.h"
 #include "src/io/safetensors.h"
 
 namespace seer {
@@ -13,6 +17,8 @@ namespace {
 
 constexpr const char* kSafetensors = "attn_gate_weights.safetensors";
 constexpr const char* kPth = "attn_gate_weights.pth";
+constexpr const char* kConfig = "config.json";
+constexpr const char* kCard = "README.md";
 
 struct NamedGate {
   std::string name;
@@ -47,8 +53,10 @@ std::string architecture(const ModelConfig& model, const nlohmann::ordered_json&
   if (model.model_type == "qwen2") return "SeerAttnQwen2ForCausalLM";
   if (model.model_type == "qwen3") return "SeerAttnQwen3ForCausalLM";
   // The published package has no class for the family; the gates still load in ours.
-  return config.contains("architectures") ? config["architectures"].at(0).get<std::string>()
-                                          : model.model_type;
+  const auto stored = config.find("architectures");
+  const bool named =
+      stored != config.end() && stored->is_array() && !stored->empty() && stored->front().is_string();
+  return named ? stored->front().get<std::string>() : model.model_type;
 }
 
 std::string folder_config(const GateEntryConfig& entry, const ModelConfig& model,
@@ -88,7 +96,87 @@ std::string model_card(const GateEntryConfig& entry, const ModelConfig& model, c
       model.num_kv_heads, model.head_dim, tensors, entry.export_.dtype, training_note);
 }
 
+fs::path without_trailing_slash(const fs::path& path) {
+  const fs::path normal = path.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
+}
+
+/// The folder is replaced as a whole, so anything in it that is not ours would be lost.
+void refuse_other_files(const fs::path& folder) {
+  if (!fs::exists(folder)) return;
+  if (!fs::is_directory(folder)) fail_usage("{} is a file: gates are written as a folder", folder.string());
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name == kSafetensors || name == kPth || name == kConfig || name == kCard) continue;
+    fail_usage("{} holds {}, which writing gates there would delete: give another folder", folder.string(),
+               name);
+  }
+}
+
+/// A gate's keys of a gates folder's config.json, with the defaults of the published package.
+GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where) {
+  GateEntryConfig entry;
+  try {
+    entry.type = config.value("seerattn_gate_type", entry.type);
+    entry.block_size = config.value("seerattn_gate_block_size", entry.block_size);
+    entry.hidden_size = config.value("seerattn_gate_hidden_size", int64_t{128});
+    entry.force_double = config.value("seerattn_gate_force_double", entry.force_double);
+  } catch (const nlohmann::json::exception& e) {
+    fail("{}: a seerattn_gate_* key has the wrong type: {}", where, e.what());
+  }
+  return entry;
+}
+
 }  // namespace
+
+void check_init_from(const fs::path& path, const GateTraining& gates) {
+  const fs::path file = path / kConfig;
+  if (!fs::exists(file)) {
+    log::warn("{} comes without config.json: that its gates are of type {} cannot be checked", path.string(),
+              gates.entry().type);
+    return;
+  }
+  const GateEntryConfig stored = gate_keys(read_json_file(file), file.string());
+  if (stored.type != gates.entry().type || stored.force_double != gates.entry().force_double ||
+      stored.hidden_size != gates.config().hidden_size) {
+    fail(
+        "init_from {}: gates of type {}, hidden size {}, force_double {}; gate \"{}\" is of type {}, hidden "
+        "size {}, "
+        "force_double {}",
+        path.string(), stored.type, stored.hidden_size, stored.force_double, gates.entry().name,
+        gates.entry().type, gates.config().hidden_size, gates.entry().force_double);
+  }
+  if (stored.block_size != gates.entry().block_size) {
+    log::warn("init_from {}: gates for blocks of {} go on for blocks of {}", path.string(), stored.block_size,
+              gates.entry().block_size);
+  }
+}
+
+void check_complete(const fs::path& folder, std::span<const NamedTensor> tensors) {
+  const fs::path file = folder / kConfig;
+  const nlohmann::json config = read_json_file(file);
+  if (!config.contains("seerattn_gate_type")) return;  // decode gates have other tensors
+  const ModelConfig model = parse_model_config(config.dump(), file.string());
+  const PrefillGateConfig gate = prefill_gate_config(gate_keys(config, file.string()), model);
+  const auto expect = [&](int64_t layer, bool query, const Shape& shape) {
+    const std::string name = gate_weight_name(layer, query);
+    const auto it =
+        std::find_if(tensors.begin(), tensors.end(), [&](const NamedTensor& t) { return t.name == name; });
+    if (it == tensors.end()) fail("{}: tensor {} is missing", folder.string(), name);
+    if (it->shape != std::vector<int64_t>{shape[0], shape[1], shape[2]}) {
+      fail("{}: tensor {} is {}: config.json asks for {}", folder.string(), name, shape_text(it->shape),
+           to_string(shape));
+    }
+  };
+  for (int64_t layer = 0; layer < model.num_layers; ++layer) {
+    if (gate.has_query_linear()) expect(layer, true, gate.query_weight());
+    expect(layer, false, gate.key_weight());
+  }
+}
+
+DType export_dtype(const GateEntryConfig& entry) {
+  return entry.export_.dtype == "fp32" ? DType::kF32 : DType::kBF16;
+}
 
 std::vector<OwnedTensor> download_gates(Backend& backend, Queue& queue, const GateTraining& gates,
                                         DType dtype) {
@@ -171,9 +259,11 @@ void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>
   backend.synchronize(queue);
 }
 
-void write_gates_folder(const fs::path& folder, const std::vector<OwnedTensor>& tensors,
+void write_gates_folder(const fs::path& where, const std::vector<OwnedTensor>& tensors,
                         const GateEntryConfig& entry, const ModelConfig& model, const std::string& base_model,
                         const std::string& training_note) {
+  const fs::path folder = without_trailing_slash(where);
+  refuse_other_files(folder);
   const fs::path temporary = folder.string() + fmt::format(".tmp.{}", ::getpid());
   std::error_code error;
   fs::remove_all(temporary, error);
@@ -183,8 +273,8 @@ void write_gates_folder(const fs::path& folder, const std::vector<OwnedTensor>& 
     const std::vector<NamedTensor> named = views(tensors);
     write_safetensors(temporary / kSafetensors, named, {{"format", "pt"}});
     write_pth(temporary / kPth, named);
-    write_file_atomically(temporary / "config.json", folder_config(entry, model, base_model));
-    write_file_atomically(temporary / "README.md",
+    write_file_atomically(temporary / kConfig, folder_config(entry, model, base_model));
+    write_file_atomically(temporary / kCard,
                           model_card(entry, model, base_model, training_note, tensors.size()));
     commit_folder(temporary, folder);
   } catch (...) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,20 @@ std::vector<OwnedTensor> read_gates(const std::filesystem::path& path);
 void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>& tensors,
                   const std::string& where, GateTraining& gates);
 
+/// Throws Error if `path` (of init_from) is a gates folder whose config.json names another type or size than the entry;
+/// warns where that cannot be known, or where the block size differs.
+void check_init_from(const std::filesystem::path& path, const GateTraining& gates);
+
+/// Throws Error naming the tensor if prefill gates of `folder` lack a layer or have a shape its config.json does not ask
+/// for.
+void check_complete(const std::filesystem::path& folder, std::span<const NamedTensor> tensors);
+
+/// The dtype an entry's gates are exported in.
+DType export_dtype(const GateEntryConfig& entry);
+
 /// Writes config.json (the base model's own and the gate's keys), README.md (a model card),
 /// attn_gate_weights.safetensors and attn_gate_weights.pth, all of them or none: into a temporary folder that
-/// then takes the place of `folder`. `base_model` is what config.json names as the model the gates belong to.
+/// then takes the place of `folder`, which may hold nothing else. `base_model` is what config.json names as the model the gates belong to.
 void write_gates_folder(const std::filesystem::path& folder, const std::vector<OwnedTensor>& tensors,
                         const GateEntryConfig& entry, const ModelConfig& model, const std::string& base_model,
                         const std::string& training_note);

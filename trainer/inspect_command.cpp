@@ -9,6 +9,7 @@
 #include "src/model/model_config.h"
 #include "trainer/checkpoint.h"
 #include "trainer/commands.h"
+#include "trainer/gates_folder.h"
 #include "trainer/run_folder.h"
 #include "trainer/table.h"
 
@@ -64,9 +65,12 @@ int inspect_gates(const fs::path& folder) {
       if (key == "base_model" || key.starts_with("seerattn_")) fmt::print("  {}: {}\n", key, value.dump());
     }
   }
-  const fs::path safetensors = folder / "attn_gate_weights.safetensors";
-  return fs::exists(safetensors) ? inspect_safetensors(safetensors)
-                                 : inspect_pth(folder / "attn_gate_weights.pth");
+  const std::vector<OwnedTensor> owned = read_gates(folder);
+  std::vector<NamedTensor> tensors;
+  for (const OwnedTensor& tensor : owned) tensors.push_back(tensor.view());
+  const int code = print_tensors(tensors);
+  check_complete(folder, tensors);
+  return code;
 }
 
 int inspect_checkpoint(const fs::path& folder) {

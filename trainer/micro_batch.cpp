@@ -9,9 +9,9 @@ namespace {
 /// Bytes of all tables of a pack with as many sequences as `capacity` tokens can hold.
 size_t table_bytes(int64_t capacity, const std::vector<int64_t>& block_sizes) {
   const auto sequences = static_cast<size_t>(std::max<int64_t>(1, capacity / block_sizes.front()));
-  const size_t each =
-      sizeof(Segment) + sizeof(RowSpan) + block_sizes.size() * (sizeof(ScoreSegment) + 2 * sizeof(RowSpan));
-  return sequences * each + 64 * (2 + 3 * block_sizes.size());
+  const size_t each = sizeof(Segment) + 2 * sizeof(RowSpan) +
+                      block_sizes.size() * (sizeof(ScoreSegment) + 2 * sizeof(RowSpan));
+  return sequences * each + 64 * (3 + 3 * block_sizes.size());
 }
 
 }  // namespace
@@ -46,13 +46,15 @@ void MicroBatch::assign(Backend& backend, Queue& queue, const TokenSequence& seq
   const auto tokens = static_cast<int64_t>(sequence.ids.size());
   SEER_CHECK(tokens <= capacity_, "{} tokens in a micro-batch of {}", tokens, capacity_);
   layout_.assign_packed(sequence.cu_seqlens);
-  SEER_CHECK(layout_.query_rows == tokens, "boundaries end at {} of {} tokens", layout_.query_rows, tokens);
+  SEER_CHECK(layout_.num_query_rows == tokens, "boundaries end at {} of {} tokens", layout_.num_query_rows,
+             tokens);
   std::memcpy(host_ids_.data(), sequence.ids.data(), sequence.ids.size() * sizeof(int32_t));
   const Shape shape{tokens};
   backend.copy(queue, host_ids_.tensor(DType::kI32, shape), ids_.tensor(DType::kI32, shape));
   tables_used_ = 0;
   upload(backend, queue, layout_.segments);
   upload(backend, queue, layout_.rows);
+  upload(backend, queue, layout_.key_rows);
   for (ScoreLayout& blocks : blocks_) {
     blocks.assign_prefill(layout_, blocks.block_size);
     upload(backend, queue, blocks.segments);
@@ -63,7 +65,7 @@ void MicroBatch::assign(Backend& backend, Queue& queue, const TokenSequence& seq
 
 void MicroBatch::assign_worst_case() {
   layout_ = BatchLayout();
-  layout_.query_rows = layout_.key_rows = capacity_;
+  layout_.num_query_rows = layout_.num_key_rows = capacity_;
   for (ScoreLayout& blocks : blocks_) blocks = ScoreLayout::worst_case(capacity_, blocks.block_size);
 }
 

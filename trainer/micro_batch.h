@@ -22,7 +22,7 @@ class MicroBatch {
 
   size_t device_bytes() const { return ids_.bytes() + tables_.bytes(); }
 
-  int64_t tokens() const { return layout_.query_rows; }
+  int64_t tokens() const { return layout_.num_query_rows; }
   ConstTensor ids() const { return ids_.tensor(DType::kI32, Shape{tokens()}); }  ///< [S] I32
   const BatchLayout& layout() const { return layout_; }
   const ScoreLayout& blocks(int64_t block_size) const;

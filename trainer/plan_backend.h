@@ -30,6 +30,8 @@ class PlanBackend final : public Backend {
 
   std::string name() const override { return real_.name(); }
   DType activation_dtype() const override { return real_.activation_dtype(); }
+  DType weight_dtype(DType stored) const override { return real_.weight_dtype(stored); }
+  size_t memory_bytes() const override { return real_.memory_bytes(); }
   bool reads_host_memory() const override { return real_.reads_host_memory(); }
 
   Buffer allocate(size_t bytes, Memory memory) override;

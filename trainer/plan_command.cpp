@@ -1,7 +1,7 @@
 #include <algorithm>
+#include <filesystem>
+#include <optional>
 #include <tuple>
-
-#include <unistd.h>
 
 #include "src/core/error.h"
 #include "src/core/log.h"
@@ -29,8 +29,13 @@ double seconds_of(const std::string& kind, const OpWork& work, const MachineSpee
                   work.bytes / speed.bandwidth);
 }
 
-size_t machine_memory() {
-  return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGE_SIZE));
+/// The model's weights, if they lie beside its config.json already.
+std::optional<ModelFiles> find_weights(const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder / "model.safetensors") &&
+      !std::filesystem::exists(folder / "model.safetensors.index.json")) {
+    return std::nullopt;
+  }
+  return ModelFiles(folder);
 }
 
 }  // namespace
@@ -40,7 +45,8 @@ int plan_command(const PlanOptions& options) {
   const ModelConfig model = load_model_config(config.model.path, config.model.rope_scaling);
   const auto real = make_backend(config);
   PlanBackend plan(*real);
-  const FrozenWeights weights = FrozenWeights::shapes(model, plan.activation_dtype());
+  const std::optional<ModelFiles> files = find_weights(config.model.path);
+  const FrozenWeights weights = FrozenWeights::shapes(model, plan, files ? &*files : nullptr);
   Session session(plan, model, weights, session_options(config));
 
   size_t total = 0;
@@ -52,9 +58,11 @@ int plan_command(const PlanOptions& options) {
   memory.add_rule();
   memory.add_row({"total", megabytes(total)});
   const double available =
-      options.memory_gb > 0 ? options.memory_gb * 1e9 : static_cast<double>(machine_memory());
+      options.memory_gb > 0 ? options.memory_gb * 1e9 : static_cast<double>(real->memory_bytes());
   fmt::print("{} on {}\n\n{}\n", config.model.path, real->name(), memory.to_string());
-  const auto frozen = static_cast<size_t>(weights.bytes());
+  if (!files) fmt::print("(no weights in {} yet: planned as bf16)\n\n", config.model.path);
+  // Weights that operations read where the file is mapped give way to other memory.
+  const size_t frozen = real->reads_host_memory() ? static_cast<size_t>(weights.bytes()) : 0;
   if (static_cast<double>(total - frozen) > available) {
     fmt::print(
         "does not fit: {} beyond the mapped weights, {} available. Lower train.batch_size (one residual "

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 
+#include "data/file_list.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/cpu/cpu_backend.h"
+#include "trainer/run_folder.h"
 
 namespace seer {
 namespace fs = std::filesystem;
@@ -64,6 +66,29 @@ LoaderOptions common_data(const RunConfig& config, const ModelConfig& model, con
 std::unique_ptr<Backend> make_backend(const RunConfig& config) {
   if (config.device == "cpu") return make_cpu_backend({.threads = static_cast<int>(config.threads)});
   fail_usage("device \"{}\" is not in this build: use \"cpu\"", config.device);
+}
+
+void check_paths(const RunConfig& config, bool resume) {
+  const auto exists = [](const std::string& key, const std::string& path) {
+    if (!path.empty() && !fs::exists(path)) fail_usage("{}: {} does not exist", key, path);
+  };
+  exists("model.path", config.model.path);
+  exists("data.tokenizer", config.data.tokenizer);
+  for (size_t g = 0; g < config.gates.size(); ++g)
+    exists(fmt::format("gates[{}].init_from", g), config.gates[g].init_from);
+  const auto expands = [](const std::string& key, const std::vector<std::string>& inputs) {
+    try {
+      if (!inputs.empty()) expand_inputs(inputs);
+    } catch (const Error& e) {
+      fail_usage("{}: {}", key, e.what());
+    }
+  };
+  expands("data.files", config.data.files);
+  expands("eval.files", config.eval.files);
+  if (!resume && RunPaths{config.output.dir}.holds_run()) {
+    fail_usage("output.dir: {} already holds a run: continue it with --resume, or name another folder",
+               config.output.dir);
+  }
 }
 
 int64_t max_sequence_length(const RunConfig& config) {

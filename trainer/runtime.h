@@ -19,6 +19,10 @@ namespace seer {
 /// lacks.
 std::unique_ptr<Backend> make_backend(const RunConfig& config);
 
+/// Throws a usage Error naming the config key if a file or folder that the config names does not exist, or if output.dir
+/// already holds a run and `resume` is false.
+void check_paths(const RunConfig& config, bool resume);
+
 /// The largest number of tokens of a training or evaluation sequence.
 int64_t max_sequence_length(const RunConfig& config);
 

@@ -127,20 +127,21 @@ void Session::run_sweep(std::span<const TokenSequence> sequences, SweepMode mode
   sweep_->run(std::span(batches_.data(), sequences.size()), gates_, *scalars_, mode, loss_factor);
 }
 
-void Session::check_finite(const std::string& activity) const {
+void Session::check_finite(const char* activity, int64_t step) const {
   constexpr const char* kGateAdvice = "lower its learning_rate, or lengthen its warm-up";
   for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
     if (scalars_->host_not_finite(layer)) {
       fail(
-          "{}: NaN or infinity in the base model's activations of layer {}: the model's weights are damaged, "
+          "{} {}: NaN or infinity in the base model's activations of layer {}: the model's weights are "
+          "damaged, "
           "or do not fit its config.json",
-          activity, layer);
+          activity, step, layer);
     }
     for (size_t g = 0; g < gates_.size(); ++g) {
       const auto number = static_cast<int64_t>(g);
       const bool loss = !std::isfinite(scalars_->host_loss(number, layer));
       if (!loss && !scalars_->host_gradient_not_finite(number, layer)) continue;
-      fail("{}: NaN or infinity in the {} of gate \"{}\" at layer {}: {}", activity,
+      fail("{} {}: NaN or infinity in the {} of gate \"{}\" at layer {}: {}", activity, step,
            loss ? "loss" : "gradient", gates_[g].entry().name, layer, kGateAdvice);
     }
   }
@@ -154,13 +155,15 @@ std::vector<GateMetrics> Session::train_step(int64_t step, std::span<const Token
   apply_gradients(backend_, *queue_, step);
   scalars_->download(backend_, *queue_);
   backend_.synchronize(*queue_);  // the one place where the host waits for the device
-  check_finite(fmt::format("step {}", step + 1));
+  check_finite("step", step + 1);
 
   std::vector<GateMetrics> metrics;
+  metrics.reserve(gates_.size());
   for (size_t g = 0; g < gates_.size(); ++g) {
     const auto number = static_cast<int64_t>(g);
     const GateEntryConfig& entry = gates_[g].entry();
     GateMetrics out{.name = entry.name};
+    out.layer_losses.reserve(model_.num_layers);
     for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
       out.layer_losses.push_back(scalars_->host_loss(number, layer));
       out.loss += entry.loss_scale * out.layer_losses.back();
@@ -180,6 +183,7 @@ std::vector<EvalMetrics> Session::evaluate(std::span<const TokenSequence> sequen
     metrics[g].step = step;
     metrics[g].gate = gates_[g].entry().name;
     metrics[g].layer_losses.resize(model_.num_layers);
+    metrics[g].densities.reserve(options_.densities.size());
     for (const double density : options_.densities) {
       EvalDensity entry{.density = density};
       entry.layer_recall.resize(model_.num_layers);
@@ -193,7 +197,7 @@ std::vector<EvalMetrics> Session::evaluate(std::span<const TokenSequence> sequen
               1.0 / static_cast<double>(sequences.size()));
     scalars_->download(backend_, *queue_);
     backend_.synchronize(*queue_);
-    check_finite(fmt::format("evaluation after step {}", step));
+    check_finite("evaluation after step", step);
     for (size_t g = 0; g < gates_.size(); ++g) {
       const auto number = static_cast<int64_t>(g);
       for (int64_t layer = 0; layer < model_.num_layers; ++layer) {

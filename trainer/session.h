@@ -64,7 +64,7 @@ class Session {
   void list_memory(size_t arena_bytes);
   void run_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor);
   void apply_gradients(Backend& backend, Queue& queue, int64_t step);
-  void check_finite(const std::string& activity) const;
+  void check_finite(const char* activity, int64_t step) const;
 
   Backend& backend_;
   const ModelConfig model_;

@@ -44,8 +44,9 @@ void log_memory(const Session& session) {
 /// One training: owns everything between the config and the exported gates.
 class Training {
  public:
-  Training(const RunConfig& config, bool resume)
+  Training(const RunConfig& config, bool resume, const StopSignal& stop)
       : config_(config),
+        stop_(stop),
         backend_(make_backend(config)),
         model_(load_model_config(config.model.path, config.model.rope_scaling)),
         text_(make_text_pipeline(config, model_)),
@@ -59,6 +60,7 @@ class Training {
     if (resume) folder_.emplace(RunFolder::open(config_.output.dir));
     start_weights(resume);
     loader_.emplace(training_data(config_, model_, text_), text_.encoder, cursor_);
+    if (state_.step < config_.train.steps) next_ = loader_->next_step();
     if (!config_.eval.files.empty()) held_out_ = load_held_out(config_, model_, text_);
     // A new run's folder is made last: a mistake in the config so far leaves nothing behind.
     if (!resume) folder_.emplace(RunFolder::create(config_.output.dir, to_json(config_)));
@@ -77,19 +79,23 @@ class Training {
   }
 
   int run() {
-    const StopSignal stop;
     Progress progress({.steps = config_.train.steps, .log_every = config_.train.log_every});
     const log::Wrapper around_progress([&](const std::function<void()>& write) { progress.around(write); });
     const Stopwatch watch;
     const double seconds_before = state_.seconds;
-    if (state_.step == 0) evaluate();
+    if (state_.step == 0 && !stop_.requested()) evaluate();
     while (state_.step < config_.train.steps) {
+      if (stop_.requested()) {
+        progress.finish();
+        return stopped_early();
+      }
       const Stopwatch step_watch;
-      const std::vector<TokenSequence> sequences = loader_->next_step();
+      if (next_.empty()) next_ = loader_->next_step();
       StepMetrics metrics;
-      metrics.gates = session_.train_step(state_.step, sequences);
+      metrics.gates = session_.train_step(state_.step, next_);
       int64_t tokens = 0;
-      for (const TokenSequence& sequence : sequences) tokens += static_cast<int64_t>(sequence.ids.size());
+      for (const TokenSequence& sequence : next_) tokens += static_cast<int64_t>(sequence.ids.size());
+      next_.clear();
       ++state_.step;
       state_.tokens += tokens;
       state_.seconds = seconds_before + watch.seconds();
@@ -103,14 +109,9 @@ class Training {
 
       const bool last = state_.step == config_.train.steps;
       if (last || (config_.eval.every > 0 && state_.step % config_.eval.every == 0)) evaluate();
-      const bool stopping = stop.requested() && !last;
-      if (last || stopping || (config_.train.save_every > 0 && state_.step % config_.train.save_every == 0))
+      if (last || stop_.requested() ||
+          (config_.train.save_every > 0 && state_.step % config_.train.save_every == 0)) {
         save();
-      if (stopping) {
-        progress.finish();
-        log::info("stopped after step {} of {}: checkpoint saved; continue with --resume", state_.step,
-                  config_.train.steps);
-        return kExitStoppedEarly;
       }
     }
     progress.finish();
@@ -124,7 +125,7 @@ class Training {
   /// Fresh weights, weights of other gates, or everything of the newest checkpoint.
   void start_weights(bool resume) {
     const auto checkpoint = resume ? latest_checkpoint(paths().checkpoints()) : std::nullopt;
-    state_.identity = run_identity(config_, model_);
+    state_.identity = run_identity(config_, model_, weights_.fingerprint());
     if (checkpoint) {
       TrainerState saved = read_trainer_state(*checkpoint);
       check_identity(*checkpoint, saved, state_.identity);
@@ -140,10 +141,17 @@ class Training {
       if (from.empty()) {
         gate.params().init_normal(*backend_, session_.queue(), config_.seed, model_.initializer_range);
       } else {
+        check_init_from(from, gate);
         upload_gates(*backend_, session_.queue(), read_gates(from), from, gate);
         log::info("gate \"{}\" continues from {}", gate.entry().name, from);
       }
     }
+  }
+
+  int stopped_early() const {
+    log::info("stopped after step {} of {}{}; continue with --resume", state_.step, config_.train.steps,
+              state_.step > 0 ? ": checkpoint saved" : "");
+    return kExitStoppedEarly;
   }
 
   void evaluate() {
@@ -171,17 +179,17 @@ class Training {
     std::vector<fs::path> written;
     for (const GateTraining& gate : session_.gates()) {
       const GateEntryConfig& entry = gate.entry();
-      const DType dtype = entry.export_.dtype == "fp32" ? DType::kF32 : DType::kBF16;
       written.push_back(paths().gate(entry.name));
       fs::create_directories(written.back().parent_path());
-      write_gates_folder(written.back(), download_gates(*backend_, session_.queue(), gate, dtype), entry,
-                         model_, config_.model.path,
-                         training_note(config_, entry, state_.step, state_.tokens));
+      write_gates_folder(
+          written.back(), download_gates(*backend_, session_.queue(), gate, export_dtype(entry)), entry,
+          model_, config_.model.path, training_note(config_, entry, state_.step, state_.tokens));
     }
     std::fputs(training_summary(read_metrics(paths().metrics()), config_, written).c_str(), stdout);
   }
 
   const RunConfig config_;
+  const StopSignal& stop_;
   std::unique_ptr<Backend> backend_;
   ModelConfig model_;
   TextPipeline text_;
@@ -192,6 +200,7 @@ class Training {
   TrainerState state_;
   std::optional<DataCursor> cursor_;
   std::optional<Loader> loader_;
+  std::vector<TokenSequence> next_;  ///< Of the next step, if they have been fetched
   std::vector<TokenSequence> held_out_;
   std::optional<MetricsLog> metrics_;
   std::optional<TensorBoardWriter> tensorboard_;
@@ -200,7 +209,9 @@ class Training {
 }  // namespace
 
 int train(const RunConfig& config, bool resume) {
-  return Training(config, resume).run();
+  const StopSignal stop;  // from here on, also while the model loads
+  check_paths(config, resume);
+  return Training(config, resume, stop).run();
 }
 
 }  // namespace seer

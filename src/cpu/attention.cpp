@@ -3,9 +3,14 @@
 // One task computes 128 query rows of one head against all their keys, kKeyTile keys at a time, with the
 // online softmax:
 //
-//   s = (q * scale) k^T          [rows, keys], column-major: a column holds one key's score for every row, so
-//   that m' = max(m, max_j s_j)       maxima, exponentials and sums run over rows with full vectors and no
-//   shuffles p = exp(s - m'), l = l * exp(m - m') + sum_j p_j, o = o * exp(m - m') + p v
+//   s  = (q * scale) k^T           [rows, keys]
+//   m' = max(m, max_j s_j)
+//   p  = exp(s - m')
+//   l  = l * exp(m - m') + sum_j p_j
+//   o  = o * exp(m - m') + p v
+//
+// s is column-major: a column holds one key's score for every row, so that maxima, exponentials and sums run
+// over rows with full vectors and no shuffles.
 //
 // The block maxima of A = exp(s - lse) are only known once the row's lse = m + ln l is. Until then the maxima
 // of s over each key block wait in the task's scratch, [key block][row]: it is owned by the running worker

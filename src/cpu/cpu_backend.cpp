@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <unistd.h>
+
 #include "src/core/thread_pool.h"
 #include "src/cpu/cpu_queue.h"
 #include "src/cpu/kernels.h"
@@ -23,6 +25,10 @@ class CpuBackend final : public Backend {
 
   std::string name() const override { return fmt::format("cpu ({} threads)", pool_.size()); }
   DType activation_dtype() const override { return DType::kF32; }
+  DType weight_dtype(DType stored) const override { return stored; }
+  size_t memory_bytes() const override {
+    return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGE_SIZE));
+  }
   bool reads_host_memory() const override { return reads_host_memory_; }
 
   Buffer allocate(size_t bytes, Memory) override {

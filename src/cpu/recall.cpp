@@ -12,34 +12,37 @@ namespace {
 
 constexpr int64_t kRowsPerTile = 16;
 
-/// Share of the row's target mass on the diagonal block and the k - 1 others with the highest `key`; ties go
-/// to the lower index.
-double kept_share(const float* key, const float* target, int64_t seen, int64_t k, int32_t* order) {
-  const int64_t diagonal = seen - 1;
-  const double mass = std::accumulate(target, target + seen, 0.0);
+/// Share of the row's target mass on k of its `seen` blocks: those with the highest `key`, ties to the lower
+/// index; with `keep_diagonal` the last one seen is among them.
+double kept_share(const float* key, const float* target, int64_t seen, int64_t k, bool keep_diagonal,
+                  int32_t* order) {
   if (k >= seen) return 1.0;
-  for (int64_t j = 0; j < diagonal; ++j) order[j] = static_cast<int32_t>(j);
-  std::nth_element(order, order + k - 1, order + diagonal,
+  const double mass = std::accumulate(target, target + seen, 0.0);
+  const int64_t candidates = keep_diagonal ? seen - 1 : seen;
+  const int64_t chosen = keep_diagonal ? k - 1 : k;
+  std::iota(order, order + candidates, 0);
+  std::nth_element(order, order + chosen, order + candidates,
                    [&](int32_t a, int32_t b) { return key[a] != key[b] ? key[a] > key[b] : a < b; });
-  double kept = target[diagonal];
-  for (int64_t n = 0; n < k - 1; ++n) kept += target[order[n]];
+  double kept = keep_diagonal ? target[seen - 1] : 0.0;
+  for (int64_t n = 0; n < chosen; ++n) kept += target[order[n]];
   return kept / mass;
+}
+
+/// Sums of one segment's tiles.
+int64_t partial_sums(const RecallArgs& args) {
+  return 2 * args.head_count * (args.layout->num_query_rows / kRowsPerTile + 1);
 }
 
 }  // namespace
 
 size_t recall_workspace(const ThreadPool& pool, const RecallArgs& args) {
-  const int64_t tiles =
-      args.head_count * (args.layout->num_query_rows / kRowsPerTile + args.layout->sequences +
-                         static_cast<int64_t>(args.layout->segments.host.size()) + 1);
-  return tiles * 2 * sizeof(double) + pool.size() * args.layout->max_blocks * sizeof(int32_t);
+  return partial_sums(args) * sizeof(double) + pool.size() * args.layout->max_blocks * sizeof(int32_t);
 }
 
 void topk_recall(ThreadPool& pool, const RecallArgs& a) {
   const ScoreLayout& layout = *a.layout;
-  const int64_t tiles = a.head_count * (layout.num_query_rows / kRowsPerTile + 1);
   auto* partial = static_cast<double*>(a.workspace.raw());
-  auto* orders = reinterpret_cast<int32_t*>(partial + 2 * tiles);
+  auto* orders = reinterpret_cast<int32_t*>(partial + partial_sums(a));
   for (const ScoreSegment& segment : layout.segments.host) {
     const auto k = std::max<int64_t>(
         1, static_cast<int64_t>((1.0 - std::sqrt(1.0 - a.nz_ratio)) * static_cast<double>(segment.blocks)));
@@ -59,8 +62,8 @@ void topk_recall(ThreadPool& pool, const RecallArgs& a) {
             segment.matrix * a.head_count + (head * segment.queries.rows + i) * segment.blocks;
         const float* target = a.target.data<float>() + offset;
         const int64_t seen = layout.visible(position);
-        recall += kept_share(a.scores.data<float>() + offset, target, seen, k, order);
-        oracle += kept_share(target, target, seen, k, order);
+        recall += kept_share(a.scores.data<float>() + offset, target, seen, k, /*keep_diagonal=*/true, order);
+        oracle += kept_share(target, target, seen, k, /*keep_diagonal=*/false, order);
       }
       partial[2 * task] = weight * recall;
       partial[2 * task + 1] = weight * oracle;

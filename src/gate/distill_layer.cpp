@@ -100,7 +100,7 @@ Tensor distill_layer(LayerContext& context, const DistillInput& input, std::span
   const Tensor q = context.arena.tensor(act, input.q_pre.shape());
   const Tensor k = context.arena.tensor(act, input.k_pre.shape());
   backend.rope(context.queue, input.q_pre, input.tokens, input.batch->rows, RopeDirection::kForward, q);
-  backend.rope(context.queue, input.k_pre, input.tokens, input.batch->rows, RopeDirection::kForward, k);
+  backend.rope(context.queue, input.k_pre, input.tokens, input.batch->key_rows, RopeDirection::kForward, k);
   if (gates.empty()) {
     attend(context, input, q, k, 0, heads, output, Tensor());
     return output;

@@ -32,7 +32,8 @@ PrefillActivations prefill_gate_forward(LayerContext& context, const PrefillGate
   a.keys = context.arena.tensor(dtype, Shape{key_rows, config.key_heads(), d});
 
   backend.pool_blocks(queue, input.q_pre, input.batch->rows, config.block_size, config.type.q, a.pooled_q);
-  backend.pool_blocks(queue, input.k_pre, input.batch->rows, config.block_size, config.type.k, a.pooled_k);
+  backend.pool_blocks(queue, input.k_pre, input.batch->key_rows, config.block_size, config.type.k,
+                      a.pooled_k);
   if (config.has_query_linear()) {
     backend.head_linear(queue, a.pooled_q, weights.query, a.queries);
     backend.rope(queue, a.queries, blocks, layout.query_rows, RopeDirection::kForward, a.queries);

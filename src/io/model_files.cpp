@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <zlib.h>
 
 #include "src/core/error.h"
 #include "src/io/json_file.h"
@@ -115,6 +117,25 @@ int64_t ModelFiles::total_bytes() const {
   int64_t total = 0;
   for (const auto& [name, tensor] : tensors_) total += static_cast<int64_t>(tensor->bytes.size());
   return total;
+}
+
+uint32_t ModelFiles::fingerprint() const {
+  constexpr size_t kSample = 4096;
+  uLong crc = ::crc32(0, nullptr, 0);
+  const auto add = [&](const void* data, size_t size) {
+    crc = ::crc32(crc, static_cast<const Bytef*>(data), static_cast<uInt>(size));
+  };
+  for (const auto& [name, tensor] : tensors_) {
+    const std::string header =
+        fmt::format("{} {} {}", name, name_of(tensor->dtype), shape_text(tensor->shape));
+    add(header.data(), header.size());
+    const std::span<const std::byte> bytes = tensor->bytes;
+    const size_t sample = std::min(kSample, bytes.size());
+    add(bytes.data(), sample);
+    add(bytes.data() + bytes.size() / 2 - sample / 2, sample);
+    add(bytes.data() + bytes.size() - sample, sample);
+  }
+  return static_cast<uint32_t>(crc);
 }
 
 }  // namespace seer

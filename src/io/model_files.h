@@ -36,6 +36,10 @@ class ModelFiles {
   /// Bytes of all visible tensors.
   int64_t total_bytes() const;
 
+  /// CRC-32 of every tensor's name, dtype, shape and of samples of its bytes: tells two models of one shape apart without
+  /// reading them whole.
+  uint32_t fingerprint() const;
+
  private:
   void open_single(const std::filesystem::path& file);
   void open_sharded(const std::filesystem::path& index);

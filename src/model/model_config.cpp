@@ -228,6 +228,9 @@ ModelConfig parse_model_config(const std::string& text, const std::string& where
     }
     scaling = std::move(replaced);
     scaling_where = "model.rope_scaling";
+    nlohmann::ordered_json effective = nlohmann::ordered_json::parse(text);
+    effective[key] = scaling;
+    config.json = effective.dump(2) + "\n";
   }
   if (!scaling.is_object()) fail("{}: expected an object or null, not {}", scaling_where, scaling.dump());
   config.rope = read_rope(reader, scaling, scaling_where, config.max_position_embeddings);

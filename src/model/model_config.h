@@ -44,7 +44,7 @@ struct ModelConfig {
   bool tie_word_embeddings = false;
   RopeConfig rope;
   std::vector<int64_t> eos_token_ids;
-  std::string json;  ///< config.json as it was read, for the gates folder
+  std::string json;  ///< config.json, a replaced rope scaling included: what a gates folder says of its model
 };
 
 /// Parses config.json in either dialect (SEMANTICS 1). `rope_scaling`, if not empty, is a JSON object that

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "src/core/error.h"
+#include "src/core/rng.h"
 
 namespace seer {
 namespace {
@@ -48,7 +49,7 @@ FrozenWeights::FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& 
     : files_(folder) {
   collect(config, [&](const std::string& name, const Shape& shape, bool is_norm) -> ConstTensor {
     const NamedTensor& tensor = checked(*files_, name, shape);
-    const DType dtype = is_norm ? backend.activation_dtype() : tensor.dtype;
+    const DType dtype = is_norm ? backend.activation_dtype() : backend.weight_dtype(tensor.dtype);
     const bool aligned = reinterpret_cast<uintptr_t>(tensor.bytes.data()) % size_of(tensor.dtype) == 0;
     if (dtype == tensor.dtype && aligned && backend.reads_host_memory())
       return {tensor.bytes.data(), dtype, shape};
@@ -57,11 +58,33 @@ FrozenWeights::FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& 
   });
 }
 
-FrozenWeights FrozenWeights::shapes(const ModelConfig& config, DType activation_dtype) {
+FrozenWeights FrozenWeights::shapes(const ModelConfig& config, const Backend& backend,
+                                    const ModelFiles* files) {
   FrozenWeights weights;
   static const std::byte nowhere{};  // a non-null address: the planner never reads
-  weights.collect(config, [&](const std::string&, const Shape& shape, bool is_norm) -> ConstTensor {
-    return {&nowhere, is_norm ? activation_dtype : DType::kBF16, shape};
+  weights.collect(config, [&](const std::string& name, const Shape& shape, bool is_norm) -> ConstTensor {
+    const DType stored = files == nullptr ? DType::kBF16 : checked(*files, name, shape).dtype;
+    return {&nowhere, is_norm ? backend.activation_dtype() : backend.weight_dtype(stored), shape};
+  });
+  return weights;
+}
+
+FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelConfig& config,
+                                    uint64_t seed) {
+  FrozenWeights weights;
+  const Rng base(seed);
+  weights.collect(config, [&](const std::string& name, const Shape& shape, bool is_norm) -> ConstTensor {
+    Rng rng = base.fork(name);
+    std::vector<float> values(shape.numel(), 1.0F);
+    if (!is_norm) {
+      for (float& value : values) value = static_cast<float>(0.02 * rng.normal());
+    }
+    std::vector<std::byte> bytes(shape.numel() * size_of(DType::kBF16));
+    convert_from_f32(values.data(), shape.numel(), DType::kBF16, bytes.data());
+    const NamedTensor tensor{.name = name, .dtype = DType::kBF16, .shape = {}, .bytes = bytes};
+    const DType dtype = is_norm ? backend.activation_dtype() : backend.weight_dtype(DType::kBF16);
+    weights.owned_.push_back(upload(backend, queue, tensor, shape, dtype));
+    return weights.owned_.back().tensor(dtype, shape);
   });
   return weights;
 }

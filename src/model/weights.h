@@ -35,8 +35,12 @@ class FrozenWeights {
   FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& config,
                 const std::filesystem::path& folder);
 
-  /// The views of a bf16 model of this shape with no memory behind them, for planning.
-  static FrozenWeights shapes(const ModelConfig& config, DType activation_dtype);
+  /// Views with no memory behind them, for planning; dtypes are those of `files`, or bf16 if that is null.
+  static FrozenWeights shapes(const ModelConfig& config, const Backend& backend, const ModelFiles* files);
+
+  /// A model of this shape with random bf16 weights (matrices normal with standard deviation 0.02, norms 1), for
+  /// measurements.
+  static FrozenWeights random(Backend& backend, Queue& queue, const ModelConfig& config, uint64_t seed);
 
   ConstTensor embedding() const { return embedding_; }  ///< [vocab, hidden]
   const LayerWeights& layer(int64_t i) const { return layers_[i]; }
@@ -44,6 +48,8 @@ class FrozenWeights {
   const StackedLinear& lm_head() const { return lm_head_; }  ///< [vocab, hidden], the embedding's if tied
   /// Bytes of all tensors as they are held.
   int64_t bytes() const { return bytes_; }
+  /// ModelFiles::fingerprint() of a model read from files.
+  uint32_t fingerprint() const { return files_->fingerprint(); }
 
  private:
   /// Finds one tensor by name, in place.

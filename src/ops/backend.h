@@ -1,18 +1,21 @@
 // Every operation of the project on one page: what a device must be able to do.
 //
-// Letters, as in SEMANTICS.md: S packed tokens (rows), H query heads, G key/value heads, D head_dim, C
-// channels, b block size, N blocks of a sequence, R pooled rows of a pack, d gate hidden size, T the target
+// Letters, as in SEMANTICS.md: S packed tokens (rows), H query heads, G key/value heads, D head_dim,
+// C channels, b block size, N blocks of a sequence, R pooled rows of a pack, d gate hidden size, T the target
 // (pooled attention). `act` is the backend's activation dtype (CPU fp32, GPU bf16).
 //
 // Rules that make a backend pluggable:
 // - Operations are asynchronous: they run later, in order, on the queue they are given. Tensors, layouts and
-// tables
-//   passed in must live and stay unchanged until the queue has passed the operation.
+//   tables passed in must live and stay unchanged until the queue has passed the operation.
 // - No operation returns a value to the host. Losses, norms and flags are added into slots of a small device
-// array
-//   (fp64 elements) that the host downloads once a step.
-// - Arguments are checked when the call is made; a failure while running is rethrown by synchronize().
-// - Every buffer comes from allocate(); scratch memory is asked for beforehand (`*_workspace`) and passed in.
+//   array (fp64 elements) that the host downloads once a step. Sums over heads are left to the host, so that
+//   they do not depend on the ranges of heads an operation was called with.
+// - Arguments are checked when the call is made; a failure while running is rethrown by synchronize(Queue&).
+// - Every buffer comes from allocate(). Scratch memory is asked for beforehand (`*_workspace`) and passed in;
+//   the planner asks with layouts that hold totals and no segments, so the answers depend on totals alone and
+//   grow with them.
+// - Rows (the first axis) of every activation may be strided: q, k and v are columns of one projection.
+//   Elementwise operations (rms_norm, rope, rms_norm_backward) may write where they read.
 // - Same inputs, same bits: results depend on neither timing nor the number of threads.
 #pragma once
 
@@ -140,12 +143,13 @@ struct RecallArgs {
   const ScoreLayout* layout = nullptr;
   int64_t heads = 0;
   int64_t head_count = 0;
-  double nz_ratio =
-      0.0;  ///< k = max(1, trunc((1 - sqrt(1 - nz_ratio)) * N)) blocks a row, the diagonal among them
+  /// k = max(1, trunc((1 - sqrt(1 - nz_ratio)) * N)) blocks a row; by scores, the diagonal is among them.
+  double nz_ratio = 0.0;
   double factor = 1.0;
-  Tensor
-      recall;  ///< [head_count] fp64 += factor * what each head adds to the layer's mean recall by its scores
-  Tensor oracle;     ///< [head_count] fp64, the same for as many blocks chosen by T
+  /// [head_count] fp64 += factor * what each head adds to the layer's mean recall by its scores.
+  Tensor recall;
+  /// [head_count] fp64, the same for the k blocks with the largest T: the most any choice can reach.
+  Tensor oracle;
   Tensor workspace;  ///< U8, at least recall_workspace() bytes
 };
 
@@ -171,10 +175,13 @@ class Backend {
   virtual ~Backend() = default;
 
   // ---- device, memory, order
-  // -------------------------------------------------------------------------------------
 
   virtual std::string name() const = 0;
   virtual DType activation_dtype() const = 0;
+  /// The dtype in which weights stored as `stored` (bf16, fp16 or fp32) must be given to linear() and embed().
+  virtual DType weight_dtype(DType stored) const = 0;
+  /// Bytes of the memory that allocate(.., Memory::kDevice) draws on.
+  virtual size_t memory_bytes() const = 0;
   /// Whether operations can read host memory (a memory-mapped weight file) where it lies.
   virtual bool reads_host_memory() const = 0;
 
@@ -196,7 +203,6 @@ class Backend {
   virtual void fill_zero(Queue& queue, Tensor x) = 0;
 
   // ---- the frozen layer
-  // ------------------------------------------------------------------------------------------
 
   /// out[s] = table[ids[s]]: ids [S] I32, table [vocabulary, C] any float, out [S, C] act.
   virtual void embed(Queue& queue, ConstTensor ids, ConstTensor table, Tensor out) = 0;
@@ -223,7 +229,6 @@ class Backend {
   virtual size_t attention_workspace(const AttentionArgs& args) const = 0;
 
   // ---- the target
-  // ------------------------------------------------------------------------------------------------
 
   /// From the log maxima of `fine` to T of `coarse`, whose block size is a multiple (SEMANTICS 3): maxima of
   /// neighbours, exp, rows divided by their sum. Both fp32 matrices of `heads` heads; 0 above the diagonal.
@@ -231,9 +236,9 @@ class Backend {
                                 const ScoreLayout& coarse, int64_t heads, Tensor target) = 0;
 
   // ---- the gate (fp32; the CPU computes F64 tensors as well, for gradient checks)
-  // -----------------------------------
 
-  /// Pools q_pre or k_pre over the blocks of `rows` (token rows; spans must begin a new block), SEMANTICS 2:
+  /// Pools q_pre or k_pre over the blocks of `rows` (the batch's rows or key_rows; each span begins a new block),
+  /// SEMANTICS 2:
   /// x [S, heads, D], out [pooled rows, heads, pools * D].
   virtual void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
                            PoolSet pools, Tensor out) = 0;
@@ -241,6 +246,7 @@ class Backend {
   /// Mean over the H/G heads of each group (SEMANTICS 8, Qavg): x [R, H, D], out [R, G, D].
   virtual void group_mean(Queue& queue, ConstTensor x, Tensor out) = 0;
 
+  /// x may be act where w and out are fp32 (a decode gate reads q as it is).
   /// One matrix per head: out[r, h] = x[r, h * Hx / Hw] @ w[h]: x [R, Hx, C], w [Hw, C, d], out [R, Hw, d].
   virtual void head_linear(Queue& queue, ConstTensor x, ConstTensor w, Tensor out) = 0;
   /// w_gradient[h] += sum over r of x[r, h * Hx / Hw]^T out_gradient[r, h].
@@ -266,7 +272,6 @@ class Backend {
   virtual size_t recall_workspace(const RecallArgs& args) const = 0;
 
   // ---- the optimiser and the watch
-  // -------------------------------------------------------------------------------
 
   /// slot [1] fp64 += sum of squares of x (fp32, any shape). `workspace`: norm_workspace() bytes.
   virtual void add_squared_norm(Queue& queue, ConstTensor x, Tensor slot, Tensor workspace) = 0;

@@ -72,8 +72,8 @@ void attention(const AttentionArgs& a) {
              to_string(a.k.shape()));
   SEER_CHECK(a.head_begin >= 0 && a.head_count > 0 && a.head_begin + a.head_count <= a.q.dim(1),
              "heads {}+{} of {}", a.head_begin, a.head_count, a.q.dim(1));
-  SEER_CHECK(a.q.rows() >= a.layout->query_rows && a.k.rows() >= a.layout->key_rows, "layout {} x {}",
-             a.layout->query_rows, a.layout->key_rows);
+  SEER_CHECK(a.q.rows() >= a.layout->num_query_rows && a.k.rows() >= a.layout->num_key_rows, "layout {} x {}",
+             a.layout->num_query_rows, a.layout->num_key_rows);
   if (!a.output.empty()) {
     SEER_CHECK(a.output.shape() == a.q.shape() && a.v.shape() == a.k.shape(), "output {} v {}",
                to_string(a.output.shape()), to_string(a.v.shape()));
@@ -105,7 +105,7 @@ void pool_blocks(ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, 
   int64_t pooled = 0;
   for (const RowSpan& span : rows.host) pooled += (span.rows + block_size - 1) / block_size;
   SEER_CHECK(pools.count() > 0 && out.dim(2) == pools.count() * x.dim(2) && out.dim(1) == x.dim(1) &&
-                 out.rows() >= pooled,
+                 out.rows() == pooled,
              "x {} out {} for {} pooled rows", to_string(x.shape()), to_string(out.shape()), pooled);
 }
 
@@ -119,7 +119,7 @@ void head_linear(ConstTensor x, ConstTensor w, ConstTensor out) {
                  w.dim(0) % x.dim(1) == 0 && out.dim(1) == w.dim(0) && out.dim(2) == w.dim(2) &&
                  out.rows() == x.rows(),
              "x {} w {} out {}", to_string(x.shape()), to_string(w.shape()), to_string(out.shape()));
-  SEER_CHECK(w.contiguous() && out.contiguous() && w.dtype() == x.dtype() && out.dtype() == x.dtype(),
+  SEER_CHECK(w.contiguous() && out.contiguous() && w.dtype() == out.dtype() && is_floating(x.dtype()),
              "{} {} {}", name_of(x.dtype()), name_of(w.dtype()), name_of(out.dtype()));
 }
 
@@ -146,8 +146,9 @@ void kl_loss(const KlArgs& a) {
 }
 
 void topk_recall(const RecallArgs& a) {
-  SEER_CHECK(a.layout != nullptr && a.heads > 0 && a.nz_ratio > 0 && a.nz_ratio <= 1, "{} heads, ratio {}",
-             a.heads, a.nz_ratio);
+  SEER_CHECK(a.layout != nullptr && a.heads > 0 && a.nz_ratio > 0 && a.nz_ratio <= 1 &&
+                 a.layout->kind == ScoreKind::kPrefill,
+             "{} heads, ratio {}", a.heads, a.nz_ratio);
   matrices(a.scores, *a.layout, a.head_count);
   matrices(a.target, *a.layout, a.head_count);
   slots(a.recall, a.head_count);

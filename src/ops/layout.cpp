@@ -23,6 +23,7 @@ void BatchLayout::assign_packed(std::span<const int64_t> cu_seqlens) {
   SEER_CHECK(cu_seqlens.size() >= 2 && cu_seqlens[0] == 0, "cu_seqlens has {} entries", cu_seqlens.size());
   segments.host.clear();
   rows.host.clear();
+  key_rows.host.clear();
   for (size_t i = 0; i + 1 < cu_seqlens.size(); ++i) {
     const int64_t begin = cu_seqlens[i];
     const int64_t length = cu_seqlens[i + 1] - begin;
@@ -30,9 +31,10 @@ void BatchLayout::assign_packed(std::span<const int64_t> cu_seqlens) {
     const RowSpan span{begin, length, 0};
     segments.host.push_back({span, begin, length, static_cast<int64_t>(i)});
     rows.host.push_back(span);
+    key_rows.host.push_back(span);
   }
   sequences = static_cast<int64_t>(cu_seqlens.size()) - 1;
-  query_rows = key_rows = cu_seqlens.back();
+  num_query_rows = num_key_rows = cu_seqlens.back();
 }
 
 ScoreLayout ScoreLayout::prefill(const BatchLayout& batch, int64_t block_size) {
@@ -76,7 +78,7 @@ ScoreLayout ScoreLayout::decode(const BatchLayout& batch, int64_t block, double 
   ScoreLayout layout = prefill(batch, block);  // its pooled keys are the same
   layout.kind = ScoreKind::kDecode;
   layout.query_rows.host.clear();
-  layout.num_query_rows = batch.query_rows;
+  layout.num_query_rows = batch.num_query_rows;
   layout.elements = 0;
   for (size_t i = 0; i < batch.segments.host.size(); ++i) {
     const Segment& s = batch.segments.host[i];

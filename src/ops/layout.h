@@ -41,10 +41,11 @@ struct Table {
 /// The pack itself. Passed to operations by reference: it must stay unchanged until the queue has run them.
 struct BatchLayout {
   Table<Segment> segments;
-  Table<RowSpan> rows;  ///< segments[i].queries, for operations that need positions alone.
+  Table<RowSpan> rows;      ///< segments[i].queries, for operations that need positions alone.
+  Table<RowSpan> key_rows;  ///< The same for keys: one span for each sequence, from position 0.
   int64_t sequences = 0;
-  int64_t query_rows = 0;
-  int64_t key_rows = 0;
+  int64_t num_query_rows = 0;
+  int64_t num_key_rows = 0;
 
   /// Whole sequences: `cu_seqlens` holds 0, the end of the first sequence, ..., the number of tokens.
   static BatchLayout packed(std::span<const int64_t> cu_seqlens);

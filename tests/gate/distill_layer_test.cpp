@@ -55,7 +55,7 @@ LayerResult distill(const std::vector<GateChoice>& choices, const Options& optio
   Device device(make_cpu_backend({.threads = options.threads}));
   BatchLayout batch = BatchLayout::packed(std::vector<int64_t>{0, 300, 433, 500});
   device.prepare(batch);
-  const int64_t tokens = batch.query_rows;
+  const int64_t tokens = batch.num_query_rows;
   const auto input = [&](uint64_t seed, int64_t heads) {
     const Shape shape{tokens, heads, kDim};
     return device.upload_strided(shape, random_values(seed, shape.numel(), 2.0));

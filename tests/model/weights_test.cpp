@@ -103,7 +103,7 @@ TEST_F(Weights, MatricesStayInTheFileAndNormsAreConverted) {
     bytes += static_cast<int64_t>(t.bytes.size()) * (norm ? 2 : 1);  // bf16 held as fp32
   }
   EXPECT_EQ(weights.bytes(), bytes);
-  EXPECT_EQ(FrozenWeights::shapes(load_model_config(folder_.path()), DType::kF32).bytes(), bytes);
+  EXPECT_EQ(FrozenWeights::shapes(load_model_config(folder_.path()), *backend_, nullptr).bytes(), bytes);
 }
 
 TEST_F(Weights, CopiedToABackendThatCannotReadTheFile) {

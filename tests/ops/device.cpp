@@ -113,6 +113,7 @@ ConstTensor Device::upload_table(const void* data, size_t bytes) {
 const BatchLayout& Device::prepare(BatchLayout& layout) {
   prepare(layout.segments);
   prepare(layout.rows);
+  prepare(layout.key_rows);
   return layout;
 }
 

@@ -22,8 +22,8 @@ TEST(BatchLayout, PackedSequences) {
   BatchLayout layout = BatchLayout::packed(std::vector<int64_t>{0, 5, 6, 70});
   ASSERT_EQ(layout.segments.host.size(), 3u);
   EXPECT_EQ(layout.sequences, 3);
-  EXPECT_EQ(layout.query_rows, 70);
-  EXPECT_EQ(layout.key_rows, 70);
+  EXPECT_EQ(layout.num_query_rows, 70);
+  EXPECT_EQ(layout.num_key_rows, 70);
   const Segment& last = layout.segments.host[2];
   expect_span(last.queries, 6, 64, 0);
   expect_span(layout.rows.host[2], 6, 64, 0);
@@ -34,7 +34,7 @@ TEST(BatchLayout, PackedSequences) {
   layout.assign_packed(std::vector<int64_t>{0, 9});
   EXPECT_EQ(layout.segments.host.size(), 1u);
   EXPECT_EQ(layout.sequences, 1);
-  EXPECT_EQ(layout.query_rows, 9);
+  EXPECT_EQ(layout.num_query_rows, 9);
 }
 
 TEST(BatchLayout, RefusesEmptySequences) {

@@ -30,12 +30,13 @@ BatchLayout layout_of(const Pack& pack) {
   BatchLayout layout;
   for (const PackedSequence& sequence : pack) {
     for (const Chunk& chunk : sequence.chunks) {
-      const RowSpan span{layout.query_rows, chunk.rows, chunk.position};
-      layout.segments.host.push_back({span, layout.key_rows, sequence.length, layout.sequences});
+      const RowSpan span{layout.num_query_rows, chunk.rows, chunk.position};
+      layout.segments.host.push_back({span, layout.num_key_rows, sequence.length, layout.sequences});
       layout.rows.host.push_back(span);
-      layout.query_rows += chunk.rows;
+      layout.num_query_rows += chunk.rows;
     }
-    layout.key_rows += sequence.length;
+    layout.key_rows.host.push_back({layout.num_key_rows, sequence.length, 0});
+    layout.num_key_rows += sequence.length;
     ++layout.sequences;
   }
   return layout;

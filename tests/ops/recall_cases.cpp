@@ -70,12 +70,12 @@ Outputs run(Device& device, const RecallCase& c) {
   return {{"recall", recall}, {"oracle", oracle}, {"oracle_worse_than_gate", {worse_than_gate}}};
 }
 
-/// The diagonal block before all others, then the highest key, then the lower index.
-double share(const Values& key, const Values& target, int64_t first, int64_t seen, int64_t k) {
+/// Share of k blocks: the highest keys, then the lower index; with `diagonal`, that block before all others.
+double share(const Values& key, const Values& target, int64_t first, int64_t seen, int64_t k, bool diagonal) {
   std::vector<int64_t> order(seen);
   std::iota(order.begin(), order.end(), 0);
   std::ranges::stable_sort(order, [&](int64_t a, int64_t b) {
-    if ((a == seen - 1) != (b == seen - 1)) return a == seen - 1;
+    if (diagonal && (a == seen - 1) != (b == seen - 1)) return a == seen - 1;
     return key[first + a] > key[first + b];
   });
   double kept = 0;
@@ -103,8 +103,8 @@ Expectations reference(const RecallCase& c) {
         if (m.position + i < first_row) continue;
         const int64_t first = m.offset(c.head_count, h, i);
         const int64_t seen = m.position + i + 1;
-        recall[h] += weight * share(scores, target, first, seen, k);
-        oracle[h] += weight * share(target, target, first, seen, k);
+        recall[h] += weight * share(scores, target, first, seen, k, true);
+        oracle[h] += weight * share(target, target, first, seen, k, false);
       }
     }
   }

@@ -213,25 +213,50 @@ TEST(ResumeRun, WithoutACheckpointStartsFromTheFirstStep) {
   expect_same_run(run.path("whole"), run.path("run"));
 }
 
-/// A run that failed in step 5 of 8 and has a checkpoint of step 4: the embedding of one token, first met
-/// there, was damaged. The model is whole again now.
+TEST(ResumeRun, NotFiniteStopsWithTheLastGoodCheckpoint) {
+  // The embedding of one token is damaged, which the fifth step is the first to meet.
+  constexpr int32_t kRareToken = 256;
+  const TinyModel model{.vocabulary = kRareToken + 1};
+  const TinyRun run(TinyRun::Layout::kJoined, model);
+  std::vector<int32_t> ids = random_ids(1, 256 * 16, kRareToken);
+  ids[256 * 8 + 3] = kRareToken;
+  write_npy(run.path("tokens.npy"), ids);
+  write_npy(run.path("held_out.npy"), random_ids(2, 256 * 2, kRareToken));
+  std::vector<OwnedTensor> tensors = tiny_tensors(model);
+  set_element(tensor_named(tensors, "model.embed_tokens.weight"), kRareToken * model.hidden + 5,
+              std::numeric_limits<float>::quiet_NaN());
+  write_model(run.model(), tiny_config_json(model), tensors);
+  for (const bool resume : {false, true}) {
+    std::vector<std::string> settings = {"--set", "data.shuffle=false"};
+    if (resume) settings.emplace_back("--resume");
+    const ProcessResult result = run.train("run", settings);
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, HasSubstr("step 5: NaN or infinity in the base model's activations of layer 0"));
+    EXPECT_EQ(last_step(run.path("run")), 4);
+    EXPECT_FALSE(fs::exists(run.path("run") / "gates"));
+    EXPECT_THAT(files_below(run.path("run") / "checkpoints"), Contains("step-00000004/state.safetensors"));
+  }
+  EXPECT_EQ(
+      seer_train({"export", run.path("run").string(), "--to", run.path("gates").string(), "--gate", "fine"})
+          .exit_code,
+      0);
+}
+
+/// A run that failed in step 5 of 8, at a token id that the model does not have, and has a checkpoint of step 4.
+/// The data is good now.
 class Interrupted : public testing::Test {
  protected:
   Interrupted() {
-    std::vector<int32_t> ids = random_ids(1, 256 * 16, kRareToken);
-    ids[256 * 8 + 3] = kRareToken;
-    write_npy(run_.path("tokens.npy"), ids);
-    write_npy(run_.path("held_out.npy"), random_ids(2, 256 * 2, kRareToken));
-    std::vector<OwnedTensor> tensors = tiny_tensors(kModel);
-    set_element(tensor_named(tensors, "model.embed_tokens.weight"), kRareToken * kModel.hidden + 5,
-                std::numeric_limits<float>::quiet_NaN());
-    write_model(run_.model(), tiny_config_json(kModel), tensors);
+    write_npy(run_.path("first.npy"), random_ids(1, 256 * 8, 256));
+    std::vector<int32_t> ids = random_ids(2, 256 * 8, 256);
+    const std::vector<int32_t> good = ids;
+    ids[3] = 256;
+    write_npy(run_.path("second.npy"), ids);
     const ProcessResult result = run_.train("run", kInOrder);
     EXPECT_EQ(result.exit_code, 1);
-    EXPECT_THAT(result.err, HasSubstr("step 5: NaN or infinity in the base model's activations of layer 0"));
-    EXPECT_FALSE(fs::exists(run_.path("run") / "gates"));
+    EXPECT_THAT(result.err, AllOf(HasSubstr("second.npy"), HasSubstr("256")));
     EXPECT_TRUE(fs::exists(checkpoint_ / "state.safetensors"));
-    write_tiny_model(run_.model(), kModel);
+    write_npy(run_.path("second.npy"), good);
   }
 
   ProcessResult resume(const std::vector<std::string>& more = {}) const {
@@ -253,10 +278,11 @@ class Interrupted : public testing::Test {
     EXPECT_EQ(metrics_of(run_.path("run")), metrics);
   }
 
-  static constexpr int32_t kRareToken = 256;
-  const TinyModel kModel{.vocabulary = kRareToken + 1};
-  const std::vector<std::string> kInOrder = {"--set", "data.shuffle=false"};
-  const TinyRun run_{TinyRun::Layout::kJoined, kModel};
+  const TinyRun run_;
+  const std::vector<std::string> kInOrder = {
+      "--set", "data.shuffle=false", "--set",
+      fmt::format(R"(data.files=["{}","{}"])", run_.path("first.npy").string(),
+                  run_.path("second.npy").string())};
   const fs::path checkpoint_ = run_.path("run") / "checkpoints" / "step-00000004";
 };
 
@@ -284,7 +310,9 @@ TEST_F(Interrupted, RefusesAnotherConfigByKey) {
            {"gates[0].name=other", "gates[0].name was"},
            {"gates[1].optimizer.learning_rate=0.5", "gates[1].optimizer was"},
            {"gates[1].schedule.type=linear", "gates[1].schedule was"},
-           {R"(gates=[{"schedule":{"warmup_steps":2}}])", "gates[1].name was \"coarse\" and is now absent"},
+           {R"(gates=[{"name":"fine","block_size":16,"schedule":{"warmup_steps":2},)"
+            R"("optimizer":{"learning_rate":2e-3,"max_grad_norm":1e-3}}])",
+            "gates[1].name was \"coarse\" and is now absent"},
            {R"(model.rope_scaling={"rope_type":"linear","factor":2.0})", "model.rope"},
        }) {
     SCOPED_TRACE(change.set);
@@ -303,11 +331,18 @@ TEST_F(Interrupted, RefusesARopeThatDiffersInOneParameter) {
   settings.emplace_back("--resume");
   const ProcessResult result = run_.train("yarn", settings);
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("model.rope was"), HasSubstr("beta_fast 16")));
+  EXPECT_THAT(result.err, HasSubstr("model.rope was type"));
+}
+
+TEST_F(Interrupted, RefusesAnotherModelOfTheSameShape) {
+  TinyModel other;
+  other.seed = 2;
+  write_tiny_model(run_.model(), other);
+  expect_refused({}, {"model.weights was", "belongs to another config"});
 }
 
 TEST_F(Interrupted, RefusesOtherData) {
-  write_npy(run_.path("tokens.npy"), random_ids(1, 256 * 9, 256));
+  write_npy(run_.path("second.npy"), random_ids(2, 256 * 9, 256));
   expect_refused({}, {"the checkpoint was made with other data"});
 }
 
