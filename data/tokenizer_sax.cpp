@@ -161,8 +161,7 @@ class DocumentReader final : public nlohmann::json_sax<json> {
   std::vector<std::string> pair_;
 };
 
-// Through the interface: the parser is compiled for it once, and clang-tidy need not look into our handlers
-// from every place of that parser.
+// Through the interface, so that the parser is compiled once and without our handlers in each of its places.
 void run(nlohmann::json_sax<json>& reader, std::string_view text) {
   json::sax_parse(text, &reader);
 }

@@ -195,9 +195,10 @@ void check_identity(const fs::path& checkpoint, const TrainerState& state,
     if (!now.contains(key)) differences.push_back(fmt::format("{} was {} and is now absent", key, value));
   }
   if (differences.empty()) return;
+  constexpr size_t kShown = 12;
   std::string list = differences.front();
-  for (size_t i = 1; i < std::min<size_t>(differences.size(), 5); ++i) list += "; " + differences[i];
-  if (differences.size() > 5) list += fmt::format("; and {} more", differences.size() - 5);
+  for (size_t i = 1; i < std::min(differences.size(), kShown); ++i) list += "; " + differences[i];
+  if (differences.size() > kShown) list += fmt::format("; and {} more", differences.size() - kShown);
   fail(
       "{} belongs to another config: {}. Resume with the config of that run, or give output.dir a new folder",
       checkpoint.string(), list);

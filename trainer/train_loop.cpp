@@ -60,7 +60,10 @@ class Training {
     if (resume) folder_.emplace(RunFolder::open(config_.output.dir));
     start_weights(resume);
     loader_.emplace(training_data(config_, model_, text_), text_.encoder, cursor_);
-    if (state_.step < config_.train.steps) next_ = loader_->next_step();
+    if (state_.step < config_.train.steps) {
+      first_cursor_ = loader_->cursor();
+      next_ = loader_->next_step();
+    }
     if (!config_.eval.files.empty()) held_out_ = load_held_out(config_, model_, text_);
     // A new run's folder is made last: a mistake in the config so far leaves nothing behind.
     if (!resume) folder_.emplace(RunFolder::create(config_.output.dir, to_json(config_)));
@@ -86,8 +89,11 @@ class Training {
     if (state_.step == 0 && !stop_.requested()) evaluate();
     while (state_.step < config_.train.steps) {
       if (stop_.requested()) {
+        if (saved_step_ != state_.step) save();
         progress.finish();
-        return stopped_early();
+        log::info("stopped after step {} of {}: checkpoint saved; continue with --resume", state_.step,
+                  config_.train.steps);
+        return kExitStoppedEarly;
       }
       const Stopwatch step_watch;
       if (next_.empty()) next_ = loader_->next_step();
@@ -132,6 +138,7 @@ class Training {
       load_checkpoint(*checkpoint, *backend_, session_.queue(), session_.gates());
       state_ = std::move(saved);
       cursor_ = state_.cursor;
+      saved_step_ = state_.step;
       log::info("resumed from {} (step {})", checkpoint->string(), state_.step);
       return;
     }
@@ -146,12 +153,6 @@ class Training {
         log::info("gate \"{}\" continues from {}", gate.entry().name, from);
       }
     }
-  }
-
-  int stopped_early() const {
-    log::info("stopped after step {} of {}{}; continue with --resume", state_.step, config_.train.steps,
-              state_.step > 0 ? ": checkpoint saved" : "");
-    return kExitStoppedEarly;
   }
 
   void evaluate() {
@@ -170,9 +171,10 @@ class Training {
 
   void save() {
     metrics_->sync();
-    state_.cursor = loader_->cursor();
+    state_.cursor = next_.empty() ? loader_->cursor() : first_cursor_;
     save_checkpoint(paths().checkpoints(), state_, *backend_, session_.queue(), session_.gates(),
                     config_.train.keep_last);
+    saved_step_ = state_.step;
   }
 
   void export_gates() {
@@ -200,7 +202,9 @@ class Training {
   TrainerState state_;
   std::optional<DataCursor> cursor_;
   std::optional<Loader> loader_;
+  DataCursor first_cursor_;          ///< Before the sequences of this process's first step
   std::vector<TokenSequence> next_;  ///< Of the next step, if they have been fetched
+  int64_t saved_step_ = -1;          ///< Of the newest checkpoint
   std::vector<TokenSequence> held_out_;
   std::optional<MetricsLog> metrics_;
   std::optional<TensorBoardWriter> tensorboard_;
