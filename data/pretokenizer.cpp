@@ -67,7 +67,7 @@ struct PreTokenizer::Scanner::Level {
 
   // Ordinary patterns need a few steps a byte even in long runs of one class; catastrophic ones are cut off.
   void start(std::string_view piece) {
-    constexpr uint64_t kSteps = 10'000'000;
+    constexpr uint64_t kSteps = 1'000'000;
     constexpr uint64_t kStepsPerByte = 100;
     constexpr uint64_t kMost = 0xffff'ffff;
     text = piece;

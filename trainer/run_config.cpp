@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/core/error.h"
+#include "src/gate/distill_layer.h"
 #include "src/io/atomic_file.h"
 #include "trainer/config_reader.h"
 #include "trainer/config_text.h"
@@ -33,6 +34,10 @@ class CrossCheck {
   void run() const {
     check_device();
     check_rope_scaling();
+    if (config_.gates.size() > kMaxGates) {
+      refuse("gates", "found {} entries, expected at most {}, which one sweep trains", config_.gates.size(),
+             kMaxGates);
+    }
     for (size_t i = 0; i < config_.gates.size(); ++i) check_gate(i);
     check_lengths();
     check_eval();

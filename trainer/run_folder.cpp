@@ -5,6 +5,7 @@
 #include <climits>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -70,6 +71,20 @@ int lock_folder(const RunPaths& paths) {
   return fd;
 }
 
+/// What a killed process was writing under a temporary name. Only for the holder of the lock.
+void remove_leftovers(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) return;
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.find(".tmp.") != std::string::npos || name.find(".old.") != std::string::npos) {
+      leftovers.push_back(entry.path());
+    }
+  }
+  for (const fs::path& leftover : leftovers) fs::remove_all(leftover, error);
+}
+
 }  // namespace
 
 fs::path RunPaths::gate(const std::string& name) const {
@@ -102,7 +117,10 @@ RunFolder RunFolder::open(const fs::path& path) {
   if (!paths.holds_run()) {
     fail_usage("{} holds no run to resume (no config.json): start it without --resume", path.string());
   }
-  return RunFolder(paths, lock_folder(paths));
+  RunFolder folder(paths, lock_folder(paths));
+  remove_leftovers(paths.root);
+  remove_leftovers(paths.gates());
+  return folder;
 }
 
 RunFolder::~RunFolder() {

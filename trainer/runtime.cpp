@@ -97,9 +97,6 @@ int64_t max_sequence_length(const RunConfig& config) {
 }
 
 SessionOptions session_options(const RunConfig& config) {
-  if (config.gates.size() > kMaxGates) {
-    fail_usage("gates has {} entries: one sweep trains at most {}", config.gates.size(), kMaxGates);
-  }
   return {.gates = config.gates,
           .total_steps = config.train.steps,
           .batch_size = config.train.batch_size,

@@ -290,6 +290,13 @@ TEST(RunConfig, RulesBetweenKeys) {
               HasSubstr("found {\"factor\":4}, expected an"));
 }
 
+TEST(RunConfig, OneSweepTrainsSoManyGates) {
+  std::string list = R"({"name": "g0"})";
+  for (int i = 1; i < 17; ++i) list += fmt::format(R"(, {{"name": "g{}"}})", i);
+  EXPECT_THAT(refusal_of_set("gates=[" + list + "]"),
+              HasSubstr("gates: found 17 entries, expected at most 16"));
+}
+
 TEST(RunConfig, DeviceIsOneThisBuildHas) {
   EXPECT_THAT(refusal_of_set("device=gpu"), HasSubstr(R"(expected one of "cpu", "cuda")"));
 #ifndef SEER_HAVE_CUDA
