@@ -114,7 +114,8 @@ int inspect_command(const std::string& name) {
     if (fs::exists(path / "attn_gate_weights.safetensors") || fs::exists(path / "attn_gate_weights.pth")) {
       return inspect_gates(path);
     }
-    if (fs::exists(path / "checkpoints")) return inspect_run(RunPaths{path});
+    const RunPaths run{path};
+    if (fs::exists(run.checkpoints()) || fs::exists(run.metrics())) return inspect_run(run);
     if (fs::exists(path / "config.json")) return inspect_model(path);
     fail("{}: expected a model (config.json), gates (attn_gate_weights.*), a run or a checkpoint", name);
   }

@@ -1,5 +1,6 @@
 // seer-train: the command line. Every mistake ends here as one message and an exit code: 2 usage, 1 run-time
 // failure, 75 stopped early (resumable), 130 interrupted twice.
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -163,6 +164,7 @@ int run(int argc, char** argv) {
 }  // namespace seer
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then a failed write, as a full disk is
   try {
     return seer::run(argc, argv);
   } catch (const seer::Error& e) {

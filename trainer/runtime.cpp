@@ -142,12 +142,16 @@ std::vector<TokenSequence> load_held_out(const RunConfig& config, const ModelCon
   options.shuffle = false;
   options.shuffle_buffer = 1;
   options.max_epochs = 1;
-  Loader loader(options, text.encoder);
   std::vector<TokenSequence> sequences;
-  while (static_cast<int64_t>(sequences.size()) < config.eval.sequences) {
-    auto next = loader.next();
-    if (!next) break;
-    sequences.push_back(std::move(*next));
+  try {
+    Loader loader(options, text.encoder);
+    while (static_cast<int64_t>(sequences.size()) < config.eval.sequences) {
+      auto next = loader.next();
+      if (!next) break;
+      sequences.push_back(std::move(*next));
+    }
+  } catch (const Error& e) {  // whose message knows no key: the loader reads training data as well
+    throw Error(fmt::format("eval.files: {}", e.what()), e.kind());
   }
   if (static_cast<int64_t>(sequences.size()) < config.eval.sequences) {
     log::warn("eval.files hold {} sequences of {} tokens, eval.sequences asks for {}", sequences.size(),

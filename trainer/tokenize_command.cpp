@@ -12,8 +12,8 @@ namespace seer {
 
 int tokenize_command(const TokenizeOptions& options) {
   const Tokenizer tokenizer(options.tokenizer);
-  std::string text = options.text;
-  if (text.empty()) text.assign(std::istreambuf_iterator<char>(std::cin), {});
+  const std::string text =
+      options.text ? *options.text : std::string(std::istreambuf_iterator<char>(std::cin), {});
   if (options.decode) {
     std::istringstream numbers(text);
     std::vector<int32_t> ids;

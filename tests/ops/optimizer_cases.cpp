@@ -151,6 +151,7 @@ OpCases optimizer_cases() {
           adamw({"clipped"}),
           adamw({"not_clipped", 20, 0.0}),
           adamw({"small_norm", 20, 1.0, 0.0, 1e-4}),
+          adamw({"norm_like_the_1e_6_beside_it", 20, 1e-6, 0.0, 1e-6, 0, 1}),
           adamw({"weight_decay", 20, 1.0, 0.1}),
           adamw({"warmup_from_zero", 20, 1.0, 0.0, 1.0, 5}),
           adamw({"one_step", 1}),

@@ -43,7 +43,7 @@ OpCase forward(const NormCase& c) {
           }};
 }
 
-/// In place over the incoming gradient, and on top of weight gradients that are there already.
+/// On top of weight gradients that are there already.
 OpCase backward(const NormCase& c) {
   const int64_t channels = c.shape[c.shape.rank() - 1];
   const Values x = random_values(12, c.shape.numel(), c.scale);
@@ -52,10 +52,16 @@ OpCase backward(const NormCase& c) {
   const Values before = random_values(15, channels);
   return {fmt::format("rms_norm_backward_{}{}", c.name, suffix_of(c.dtype)),
           [=](Device& device) -> Outputs {
-            const Tensor out_gradient = device.upload(c.shape, dy, c.dtype);
-            const Tensor x_gradient = c.in_place ? out_gradient : device.output(c.shape, c.dtype);
+            const auto input = [&](const Values& values) {
+              return c.strided ? device.upload_strided(c.shape, values, c.dtype)
+                               : device.upload(c.shape, values, c.dtype);
+            };
+            const Tensor out_gradient = input(dy);
+            const Tensor x_gradient = c.in_place  ? out_gradient
+                                      : c.strided ? device.output_strided(c.shape, c.dtype)
+                                                  : device.output(c.shape, c.dtype);
             const Tensor w_gradient = device.upload(Shape{channels}, before, c.dtype);
-            device.backend().rms_norm_backward(device.queue(), device.upload(c.shape, x, c.dtype),
+            device.backend().rms_norm_backward(device.queue(), input(x),
                                                device.upload(Shape{channels}, weight, c.dtype), c.eps,
                                                out_gradient, x_gradient, w_gradient);
             return {{"x_gradient", device.download(x_gradient)}, {"w_gradient", device.download(w_gradient)}};
@@ -96,6 +102,8 @@ OpCases rms_norm_cases() {
     cases.push_back(forward({"large_values", Shape{9, 1030}, dtype, 1e-6, 1e4}));
     cases.push_back(backward({"rows", Shape{70, 33}, dtype, 1e-6}));
     cases.push_back(backward({"heads_in_place", Shape{65, 2, 16}, dtype, 1e-6, 1.0, false, true}));
+    cases.push_back(backward({"strided", Shape{66, 3, 20}, dtype, 1e-6, 1.0, true}));
+    cases.push_back(backward({"strided_in_place", Shape{66, 3, 20}, dtype, 1e-6, 1.0, true, true}));
     cases.push_back(backward({"eps_matters", Shape{5, 18}, dtype, 1e-2, 0.05}));
   }
   return cases;
