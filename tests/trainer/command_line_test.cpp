@@ -550,6 +550,13 @@ TEST(PlanCommand, Refuses) {
       kFailure, {"none"});
 }
 
+TEST(BenchCommand, RefusesBeforeItMeasures) {
+  const TempDir folder;
+  expect_refusal(seer_train({"bench", "cpu", "--repeats", "0"}), kUsage, {"--repeats"});
+  expect_refusal(seer_train({"bench", "cpu", "--threads", "-1"}), kUsage, {"--threads"});
+  expect_refusal(seer_train({"bench", "cpu", "--model", (folder / "none").string()}), kFailure, {"none"});
+}
+
 TEST(BenchCommand, MeasuresATokenizer) {
   const TempDir folder;
   std::string text;

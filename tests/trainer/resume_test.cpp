@@ -195,7 +195,9 @@ TEST(ResumeRun, OfAFinishedRunExportsAgainAndChangesNothing) {
   ASSERT_EQ(run.train("run").exit_code, 0);
   const auto metrics = metrics_of(run.path("run"));
   const auto results = results_of(run.path("run"));
-  fs::remove_all(run.path("run") / "gates");
+  fs::remove_all(run.path("run") / "gates" / "fine");
+  fs::create_directories(run.path("run") / "gates" / "fine.tmp.4711");  // of an export that was killed
+  write_file_atomically(run.path("run") / "gates" / "fine.tmp.4711" / "config.json", "{}");
   const ProcessResult again = run.train("run", {"--resume"});
   ASSERT_EQ(again.exit_code, 0) << again.err;
   EXPECT_EQ(metrics_of(run.path("run")), metrics);
