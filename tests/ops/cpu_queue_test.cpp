@@ -86,7 +86,6 @@ TEST(CpuQueue, DestructionAfterAFailureIsQuiet) {
 
 class CpuEvents : public ::testing::Test {
  protected:
-  /// An operation that runs on `queue` as long as the event has not been completed.
   std::unique_ptr<Backend> backend_ = make_cpu_backend({.threads = 2});
 };
 
