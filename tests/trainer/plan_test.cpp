@@ -130,11 +130,12 @@ struct PlanCase {
   std::vector<int64_t> blocks;
 };
 
-/// Shapes where all heads' score matrices fit the arena, and shapes where one kv group's do not.
+/// Shapes of real models, and shapes whose memory is all score matrices: of all heads at a time, or of one kv
+/// group.
 const std::vector<PlanCase> kPlanCases = {
     {{.heads = 4, .kv_heads = 2, .head_dim = 16, .hidden = 64}, 512, {16}},
     {{.heads = 2, .kv_heads = 1, .head_dim = 2, .hidden = 2, .intermediate = 2}, 1000, {16, 64}},
-    {{.heads = 32, .kv_heads = 32, .head_dim = 8, .hidden = 32}, 8192, {16}},
+    {{.heads = 32, .kv_heads = 32, .head_dim = 2, .hidden = 8, .intermediate = 8}, 32768, {16}},
     {{.heads = 28, .kv_heads = 4, .head_dim = 128, .hidden = 3584, .intermediate = 18944}, 32768, {64}},
     {{.heads = 32, .kv_heads = 8, .head_dim = 128, .hidden = 4096, .intermediate = 14336},
      65536,

@@ -52,9 +52,9 @@ struct Lives {
 };
 
 /// Starts the run again and again, killing it each time, until it is done or `most` kills were made; then
-/// lets it finish.
+/// lets it finish. A life of Kill::kAnyMoment ends within `longest`.
 Lives run_with_kills(const TinyRun& run, const std::string& name, const std::vector<std::string>& settings,
-                     Kill when, int most) {
+                     Kill when, int most, std::chrono::microseconds longest = {}) {
   const fs::path folder = run.path(name);
   const fs::path saving = folder / "checkpoints" / ".saving";
   Rng rng = Rng(5).fork(name);
@@ -73,7 +73,8 @@ Lives run_with_kills(const TinyRun& run, const std::string& name, const std::vec
         }
         std::this_thread::sleep_for(std::chrono::microseconds(rng.below(1500)));
       } else {
-        std::this_thread::sleep_for(std::chrono::microseconds(rng.below(120'000)));
+        std::this_thread::sleep_for(
+            std::chrono::microseconds(rng.below(static_cast<uint64_t>(longest.count()))));
       }
       process.signal(SIGKILL);
     }
@@ -100,8 +101,12 @@ INSTANTIATE_TEST_SUITE_P(, Resume, testing::Values(TinyRun::Layout::kJoined, Tin
 
 TEST_P(Resume, KilledAtAnyMomentEndsAsIfLeftAlone) {
   const std::vector<std::string> settings = {"--set", "train.steps=20", "--set", "train.save_every=3"};
+  const auto start = std::chrono::steady_clock::now();
   ASSERT_EQ(run_.train("whole", settings).exit_code, 0);
-  const Lives lives = run_with_kills(run_, "killed", settings, Kill::kAnyMoment, 15);
+  // Short lives, whatever the speed of this machine: four of the longest do not make a whole run.
+  const auto whole = std::chrono::steady_clock::now() - start;
+  const Lives lives = run_with_kills(run_, "killed", settings, Kill::kAnyMoment, 15,
+                                     std::chrono::duration_cast<std::chrono::microseconds>(whole) / 4);
   EXPECT_GE(lives.kills, 3);
   expect_same_run(run_.path("whole"), run_.path("killed"));
 }
@@ -155,6 +160,27 @@ TEST_P(Resume, StopsAfterTheStepOnTheFirstSignal) {
     results.erase(fmt::format("checkpoints/step-{:08d}/trainer_state.json", step));
     expect_same_results(results_of(run_.path("whole")), results);
   }
+}
+
+TEST(ResumeRun, StopsBeforeTheFirstStepAsWell) {
+  // An evaluation of seconds ahead of the first step.
+  const TinyRun run(TinyRun::Layout::kJoined, {.max_positions = 8192});
+  write_npy(run.path("held_out.npy"), random_ids(2, 4096 * 16, 256));
+  const std::vector<std::string> slow = {"--set", "eval.sequence_length=4096", "--set", "eval.sequences=16"};
+  Process process(command(run, "run", slow));
+  ASSERT_TRUE(wait_until(process, [&] { return process.error_text().find("memory") != std::string::npos; }));
+  process.signal(SIGTERM);
+  const ProcessResult result = process.wait();
+  ASSERT_EQ(result.exit_code, 75) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("stopped after step 0 of 8"));
+  EXPECT_EQ(last_step(run.path("run")), 0);
+
+  const std::vector<std::string> quick = {"--set", "eval.files=[]", "--set", "eval.every=0"};
+  std::vector<std::string> again = quick;
+  again.emplace_back("--resume");
+  ASSERT_EQ(run.train("run", again).exit_code, 0);
+  ASSERT_EQ(run.train("whole", quick).exit_code, 0);
+  expect_same_run(run.path("whole"), run.path("run"));
 }
 
 TEST(ResumeRun, QuitsAtOnceOnTheSecondSignal) {
