@@ -7,7 +7,7 @@ target_link_libraries(seer INTERFACE ${libraries})
 
 install(TARGETS seer-train RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS seer ${libraries} EXPORT seer-train-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(DIRECTORY src data trainer DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/seer-train FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY src cuda data trainer DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/seer-train FILES_MATCHING PATTERN "*.h")
 install(DIRECTORY configs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/seer-train/configs PATTERN "quickstart" EXCLUDE
         PATTERN "quickstart.json" EXCLUDE)
 install(EXPORT seer-train-targets NAMESPACE seer:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/seer-train)

@@ -32,8 +32,19 @@ if(SEER_CUDA AND NOT SEER_HAVE_CUDA_TREE)
 endif()
 if(SEER_CUDA)
   message(STATUS "seer-train: SEER_CUDA=ON (${SEER_NVCC})")
+  set(CMAKE_CUDA_COMPILER ${SEER_NVCC})
+  set(CMAKE_CUDA_ARCHITECTURES 80)  # of the compiler check alone; cuda/CMakeLists.txt has ours
+  enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc speaks C++20
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_COMPILE_FEATURES cuda_std_20)
+    list(APPEND CMAKE_CUDA_COMPILE_FEATURES cuda_std_20)
+  endif()
 elseif(NOT SEER_HAVE_CUDA_TREE)
   message(STATUS "seer-train: SEER_CUDA=OFF (this source tree has no cuda/ folder): CPU backend alone")
+elseif(SEER_NVCC)
+  message(STATUS "seer-train: SEER_CUDA=OFF (asked for; ${SEER_NVCC} could build it): CPU backend alone")
 else()
   message(STATUS "seer-train: SEER_CUDA=OFF (no nvcc found): CPU backend alone")
 endif()
@@ -54,18 +65,20 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd>=1.5)
 
 add_library(seer_options INTERFACE)
 target_compile_features(seer_options INTERFACE cxx_std_20)
-target_compile_options(seer_options INTERFACE -march=${SEER_ARCH} -Wall -Wextra -Wshadow -Wnon-virtual-dtor
-                       -Woverloaded-virtual -Wno-missing-field-initializers)
+# Of C++; nvcc has its own, in cuda/CMakeLists.txt.
+set(cxx_options -march=${SEER_ARCH} -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
+                -Wno-missing-field-initializers)
 if(SEER_WERROR)
-  target_compile_options(seer_options INTERFACE -Werror)
+  list(APPEND cxx_options -Werror)
 endif()
 if(SEER_SANITIZE)
-  target_compile_options(seer_options INTERFACE -fsanitize=${SEER_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  list(APPEND cxx_options -fsanitize=${SEER_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(seer_options INTERFACE -fsanitize=${SEER_SANITIZE})
 endif()
 if(SEER_FUZZ)
-  target_compile_options(seer_options INTERFACE -fsanitize=fuzzer-no-link)
+  list(APPEND cxx_options -fsanitize=fuzzer-no-link)
 endif()
+target_compile_options(seer_options INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:${cxx_options}>")
 
 # seer_library(NAME sources... [DEPENDS targets...]): one static library for one folder of the tree.
 # Includes are written from the project's root ("src/core/error.h").

@@ -1,5 +1,6 @@
 #include "trainer/gate_training.h"
 
+#include "src/core/ceil_div.h"
 #include "trainer/schedule.h"
 
 namespace seer {
@@ -19,7 +20,7 @@ GateTraining::GateTraining(Backend& backend, Queue& queue, const GateEntryConfig
     : entry_(entry),
       params_(backend, queue, prefill_gate_config(entry, model), model.num_layers),
       block_rope_(backend, queue, rope_frequencies(model.rope, config().hidden_size),
-                  (max_tokens + entry.block_size - 1) / entry.block_size, entry.block_size),
+                  ceil_div(max_tokens, entry.block_size), entry.block_size),
       norm_workspace_(backend.allocate(backend.norm_workspace(params_.size()), Memory::kDevice)) {}
 
 LossReduction GateTraining::reduction() const {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "data/token_sequence.h"
-#include "src/ops/backend.h"
+#include "src/ops/layout_tables.h"
 
 namespace seer {
 
@@ -20,7 +20,7 @@ class MicroBatch {
   /// Layouts that bound every pack of at most `capacity` tokens and have no segments: for planning memory.
   void assign_worst_case();
 
-  size_t device_bytes() const { return ids_.bytes() + tables_.bytes(); }
+  size_t device_bytes() const { return ids_.bytes() + tables_.device_bytes(); }
 
   int64_t tokens() const { return layout_.num_query_rows; }
   ConstTensor ids() const { return ids_.tensor(DType::kI32, Shape{tokens()}); }  ///< [S] I32
@@ -29,15 +29,10 @@ class MicroBatch {
   const ScoreLayout& finest() const { return blocks_.front(); }
 
  private:
-  template <typename T>
-  void upload(Backend& backend, Queue& queue, Table<T>& table);
-
   int64_t capacity_;
   Buffer host_ids_;
   Buffer ids_;
-  Buffer host_tables_;  // bump-allocated by upload()
-  Buffer tables_;
-  size_t tables_used_ = 0;
+  LayoutTables tables_;
   BatchLayout layout_;
   std::vector<ScoreLayout> blocks_;
 };

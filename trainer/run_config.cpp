@@ -20,19 +20,13 @@ using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 
-#ifdef SEER_HAVE_CUDA
-constexpr bool kHaveCuda = true;
-#else
-constexpr bool kHaveCuda = false;
-#endif
-
 /// The rules between keys; the reader has checked each key on its own.
 class CrossCheck {
  public:
   CrossCheck(const RunConfig& config, const ConfigOrigins& origins) : config_(config), origins_(origins) {}
 
   void run() const {
-    check_device();
+    check_precision();
     check_rope_scaling();
     if (config_.gates.size() > kMaxGates) {
       refuse("gates", "found {} entries, expected at most {}, which one sweep trains", config_.gates.size(),
@@ -50,9 +44,9 @@ class CrossCheck {
     fail_usage("{}: {}: {}", origins_.of(path), path, fmt::format(format, std::forward<Args>(args)...));
   }
 
-  void check_device() const {
-    if (config_.device == "cuda" && !kHaveCuda) {
-      refuse("device", "found \"cuda\", but this build has no CUDA backend; use \"cpu\"");
+  void check_precision() const {
+    if (config_.device == "cpu" && config_.precision == "bf16") {
+      refuse("precision", "found \"bf16\", but device \"cpu\" computes in fp32; use \"auto\" or \"fp32\"");
     }
   }
 

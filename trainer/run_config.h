@@ -108,8 +108,9 @@ struct OutputConfig {
 
 struct RunConfig {
   ModelConfigSection model;
-  std::string device = "cpu";  ///< cpu (cuda where the build has it)
-  int64_t threads = 0;         ///< CPU worker threads; 0: all
+  std::string device = "cpu";      ///< cpu, cuda
+  std::string precision = "auto";  ///< auto, bf16, fp32
+  int64_t threads = 0;             ///< CPU worker threads; 0: all
   uint64_t seed = 42;
   std::vector<GateEntryConfig> gates;  ///< At least one.
   DataConfig data;

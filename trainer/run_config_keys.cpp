@@ -274,7 +274,13 @@ ConfigSection describe(RunConfig& c) {
       {"device",
        &c.device,
        {.texts = {"cpu", "cuda"}},
-       "Where to compute: cpu, or cuda where the build has it."},
+       "Where to compute: cpu, or cuda: the first visible GPU, of compute capability 8.0 or later."},
+      {"precision",
+       &c.precision,
+       {.texts = {"auto", "bf16", "fp32"}},
+       "Activations and weights of the base model: auto is bf16 on a GPU and fp32 on the CPU, which has no "
+       "other. "
+       "fp32 on a GPU is a slow reference. Gates always learn in fp32."},
       {"threads", &c.threads, {.at_least = 0, .at_most = 1024}, "CPU worker threads; 0: one for each core."},
       {"seed", &c.seed, {}, "Seed of fresh gate weights and of the shuffle."},
       {"gates",

@@ -6,6 +6,9 @@
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/cpu/cpu_backend.h"
+#ifdef SEER_HAVE_CUDA
+#include "cuda/cuda_backend.h"
+#endif
 #include "trainer/run_folder.h"
 
 namespace seer {
@@ -65,7 +68,14 @@ LoaderOptions common_data(const RunConfig& config, const ModelConfig& model, con
 
 std::unique_ptr<Backend> make_backend(const RunConfig& config) {
   if (config.device == "cpu") return make_cpu_backend({.threads = static_cast<int>(config.threads)});
-  fail_usage("device \"{}\" is not in this build: use \"cpu\"", config.device);
+#ifdef SEER_HAVE_CUDA
+  return make_cuda_backend(
+      {.precision = config.precision == "fp32" ? CudaPrecision::kFp32 : CudaPrecision::kBf16});
+#else
+  fail(
+      "device \"cuda\": this build has no CUDA backend: build again where nvcc is installed, or use device "
+      "\"cpu\"");
+#endif
 }
 
 void check_paths(const RunConfig& config, bool resume) {

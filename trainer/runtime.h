@@ -15,8 +15,8 @@
 
 namespace seer {
 
-/// The device of `config.device` with `config.threads` workers; throws a usage Error for one this build
-/// lacks.
+/// The device of `config.device` in `config.precision`, with `config.threads` workers on a CPU; throws Error
+/// saying what a GPU lacks: the build's support, a driver, the device itself.
 std::unique_ptr<Backend> make_backend(const RunConfig& config);
 
 /// Throws a usage Error naming the config key if a file or folder that the config names does not exist, or if output.dir

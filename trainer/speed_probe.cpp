@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "src/ops/layout_tables.h"
 #include "trainer/plan_backend.h"
 
 namespace seer {
@@ -48,8 +49,11 @@ MachineSpeed probe_speed(Backend& backend, int64_t head_dim) {
   });
   constexpr int64_t kTokens = 2048;
   constexpr int64_t kHeads = 4;
-  const BatchLayout layout = BatchLayout::packed(std::vector<int64_t>{0, kTokens});
-  const ScoreLayout blocks = ScoreLayout::prefill(layout, 64);
+  BatchLayout layout = BatchLayout::packed(std::vector<int64_t>{0, kTokens});
+  ScoreLayout blocks = ScoreLayout::prefill(layout, 64);
+  LayoutTables tables(backend, LayoutTables::bytes_for(1, 1));
+  tables.upload(backend, *queue, layout);
+  tables.upload(backend, *queue, blocks);
   const Shape heads{kTokens, kHeads, head_dim};
   const Buffer qkvo = backend.allocate(4 * heads.numel() * size_of(act), Memory::kDevice);
   const Buffer maxima = backend.allocate(kHeads * blocks.elements * sizeof(float), Memory::kDevice);

@@ -4,6 +4,7 @@
 #include <Eigen/Core>
 #include <utility>
 
+#include "src/core/ceil_div.h"
 #include "src/core/tensor.h"
 
 namespace seer::cpu {
@@ -31,10 +32,6 @@ void dispatch(DType dtype, Function&& function) {
   if (dtype == DType::kF32) return std::forward<Function>(function)(float{});
   if (dtype == DType::kF64) return std::forward<Function>(function)(double{});
   fail("the CPU backend computes in F32 (gate operations also in F64), not {}", name_of(dtype));
-}
-
-inline int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
 }
 
 }  // namespace seer::cpu

@@ -1,7 +1,10 @@
 #include "src/model/weights.h"
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 
 #include "src/core/error.h"
 #include "src/core/rng.h"
@@ -25,90 +28,222 @@ const NamedTensor& checked(const ModelFiles& files, const std::string& name, con
   return tensor;
 }
 
-/// Copies a tensor to memory of the backend, converted to `dtype`.
-Buffer upload(Backend& backend, Queue& queue, const NamedTensor& tensor, const Shape& shape, DType dtype) {
-  const size_t bytes = shape.numel() * size_of(dtype);
-  const Buffer host = backend.allocate(bytes, Memory::kHostPinned);
-  if (dtype == tensor.dtype) {
-    std::memcpy(host.data(), tensor.bytes.data(), bytes);
-  } else {
-    std::vector<float> wide(shape.numel());
-    convert_to_f32(tensor.bytes.data(), tensor.dtype, shape.numel(), wide.data());
-    convert_from_f32(wide.data(), shape.numel(), dtype, host.data());
+/// Copies host tensors to the backend through two pinned buffers in turn, converting on the way.
+class Uploader {
+ public:
+  Uploader(Backend& backend, Queue& queue) : backend_(backend), queue_(queue) {}
+  Uploader(const Uploader&) = delete;
+  Uploader& operator=(const Uploader&) = delete;
+  /// Copies under way read the stages; a failure of theirs is finish()'s to report.
+  ~Uploader() {
+    try {
+      finish();
+    } catch (const Error&) {
+    }
   }
-  Buffer device = backend.allocate(bytes, Memory::kDevice);
-  backend.copy(queue, host.tensor(dtype, shape), device.tensor(dtype, shape));
-  backend.synchronize(queue);  // the host copy ends here
-  return device;
+
+  void upload(const std::byte* from, DType stored, const Tensor& to) {
+    const auto element = static_cast<int64_t>(size_of(to.dtype()));
+    const int64_t step = static_cast<int64_t>(kStageBytes) / element;
+    auto* device = static_cast<char*>(to.raw());
+    for (int64_t begin = 0; begin < to.numel(); begin += step) {
+      const int64_t count = std::min(step, to.numel() - begin);
+      const std::byte* source = from + begin * static_cast<int64_t>(size_of(stored));
+      Stage& stage = next_stage(count * element);
+      if (stored == to.dtype()) {
+        std::memcpy(stage.host.data(), source, count * element);
+      } else {
+        wide_.resize(count);
+        convert_to_f32(source, stored, count, wide_.data());
+        convert_from_f32(wide_.data(), count, to.dtype(), stage.host.data());
+      }
+      backend_.copy(queue_, ConstTensor(stage.host.data(), to.dtype(), Shape{count}),
+                    Tensor(device + begin * element, to.dtype(), Shape{count}));
+      backend_.record(queue_, *stage.copied);
+    }
+  }
+
+  /// Waits until everything has arrived.
+  void finish() { backend_.synchronize(queue_); }
+
+ private:
+  static constexpr size_t kStageBytes = size_t{32} << 20;
+
+  struct Stage {
+    Buffer host;
+    std::unique_ptr<Event> copied;
+  };
+
+  Stage& next_stage(size_t bytes) {
+    Stage& stage = stages_[turn_++ % stages_.size()];
+    if (stage.copied == nullptr) {
+      stage.copied = backend_.make_event();
+    } else {
+      backend_.synchronize(*stage.copied);
+    }
+    if (stage.host.bytes() < bytes) stage.host = backend_.allocate(bytes, Memory::kHostPinned);
+    return stage;
+  }
+
+  Backend& backend_;
+  Queue& queue_;
+  std::array<Stage, 2> stages_;
+  size_t turn_ = 0;
+  std::vector<float> wide_;
+};
+
+/// Where a tensor of `dtype` goes in a buffer that is filled up to `used`: parts of a stack lie one behind the
+/// other, everything else is aligned.
+size_t place(size_t used, bool stacked) {
+  constexpr size_t kAlignment = 256;
+  return stacked ? used : (used + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 }  // namespace
 
+/// One tensor of a model: what files call it, what it must be, and the view that stands for it.
+struct FrozenWeights::Slot {
+  std::string name;
+  Shape shape;
+  bool is_norm;
+  bool stacked;  ///< Belongs right behind the slot before
+  ConstTensor* view;
+};
+
 FrozenWeights::FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& config,
                              const std::filesystem::path& folder)
     : files_(folder) {
-  collect(config, [&](const std::string& name, const Shape& shape, bool is_norm) -> ConstTensor {
-    const NamedTensor& tensor = checked(*files_, name, shape);
-    const DType dtype = is_norm ? backend.activation_dtype() : backend.weight_dtype(tensor.dtype);
-    const bool aligned = reinterpret_cast<uintptr_t>(tensor.bytes.data()) % size_of(tensor.dtype) == 0;
-    if (dtype == tensor.dtype && aligned && backend.reads_host_memory())
-      return {tensor.bytes.data(), dtype, shape};
-    owned_.push_back(upload(backend, queue, tensor, shape, dtype));
-    return owned_.back().tensor(dtype, shape);
+  Uploader uploader(backend, queue);
+  fill(config, [&](std::span<const Slot> slots) {
+    std::vector<const NamedTensor*> stored;
+    std::vector<DType> dtypes;
+    std::vector<bool> mapped;
+    size_t bytes = 0;
+    for (const Slot& slot : slots) {
+      const NamedTensor& tensor = checked(*files_, slot.name, slot.shape);
+      const DType dtype = slot.is_norm ? backend.activation_dtype() : backend.weight_dtype(tensor.dtype);
+      const bool aligned = reinterpret_cast<uintptr_t>(tensor.bytes.data()) % size_of(tensor.dtype) == 0;
+      stored.push_back(&tensor);
+      dtypes.push_back(dtype);
+      mapped.push_back(dtype == tensor.dtype && aligned && backend.reads_host_memory());
+      if (!mapped.back()) bytes = place(bytes, slot.stacked) + slot.shape.numel() * size_of(dtype);
+    }
+    if (bytes > 0) owned_.push_back(backend.allocate(bytes, Memory::kDevice));
+    size_t used = 0;
+    for (size_t i = 0; i < slots.size(); ++i) {
+      if (mapped[i]) {
+        *slots[i].view = ConstTensor(stored[i]->bytes.data(), dtypes[i], slots[i].shape);
+        continue;
+      }
+      used = place(used, slots[i].stacked);
+      const Tensor device(static_cast<char*>(owned_.back().data()) + used, dtypes[i], slots[i].shape);
+      uploader.upload(stored[i]->bytes.data(), stored[i]->dtype, device);
+      *slots[i].view = device;
+      used += slots[i].shape.numel() * size_of(dtypes[i]);
+    }
   });
+  uploader.finish();
 }
 
 FrozenWeights FrozenWeights::shapes(const ModelConfig& config, const Backend& backend,
                                     const ModelFiles* files) {
   FrozenWeights weights;
   static const std::byte nowhere{};  // a non-null address: the planner never reads
-  weights.collect(config, [&](const std::string& name, const Shape& shape, bool is_norm) -> ConstTensor {
-    const DType stored = files == nullptr ? DType::kBF16 : checked(*files, name, shape).dtype;
-    return {&nowhere, is_norm ? backend.activation_dtype() : backend.weight_dtype(stored), shape};
+  weights.fill(config, [&](std::span<const Slot> slots) {
+    for (const Slot& slot : slots) {
+      const DType stored = files == nullptr ? DType::kBF16 : checked(*files, slot.name, slot.shape).dtype;
+      const DType dtype = slot.is_norm ? backend.activation_dtype() : backend.weight_dtype(stored);
+      *slot.view = ConstTensor(&nowhere, dtype, slot.shape);
+    }
   });
   return weights;
 }
 
 FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelConfig& config,
                                     uint64_t seed) {
-  FrozenWeights weights;
+  // Drawing billions of numbers takes minutes: tensors begin at places of their own in a table of some millions.
+  constexpr int64_t kTableSize = (int64_t{1} << 22) - 3;  // a prime: rows of no model repeat with it
+  constexpr uint16_t kOne = 0x3f80;
   const Rng base(seed);
-  weights.collect(config, [&](const std::string& name, const Shape& shape, bool is_norm) -> ConstTensor {
-    Rng rng = base.fork(name);
-    std::vector<float> values(shape.numel(), 1.0F);
-    if (!is_norm) {
-      for (float& value : values) value = static_cast<float>(0.02 * rng.normal());
+  std::vector<float> normal(kTableSize);
+  Rng draw = base.fork("table");
+  for (float& value : normal) value = static_cast<float>(0.02 * draw.normal());
+  std::vector<uint16_t> table(kTableSize);
+  convert_from_f32(normal.data(), kTableSize, DType::kBF16, table.data());
+
+  FrozenWeights weights;
+  Uploader uploader(backend, queue);
+  weights.fill(config, [&](std::span<const Slot> slots) {
+    const auto dtype_of_slot = [&](const Slot& slot) {
+      return slot.is_norm ? backend.activation_dtype() : backend.weight_dtype(DType::kBF16);
+    };
+    size_t bytes = 0;
+    for (const Slot& slot : slots) {
+      bytes = place(bytes, slot.stacked) + slot.shape.numel() * size_of(dtype_of_slot(slot));
     }
-    std::vector<std::byte> bytes(shape.numel() * size_of(DType::kBF16));
-    convert_from_f32(values.data(), shape.numel(), DType::kBF16, bytes.data());
-    const NamedTensor tensor{.name = name, .dtype = DType::kBF16, .shape = {}, .bytes = bytes};
-    const DType dtype = is_norm ? backend.activation_dtype() : backend.weight_dtype(DType::kBF16);
-    weights.owned_.push_back(upload(backend, queue, tensor, shape, dtype));
-    return weights.owned_.back().tensor(dtype, shape);
+    weights.owned_.push_back(backend.allocate(bytes, Memory::kDevice));
+    size_t used = 0;
+    for (const Slot& slot : slots) {
+      std::vector<uint16_t> values(slot.shape.numel(), kOne);
+      auto at = static_cast<int64_t>(base.fork(slot.name).below(kTableSize));
+      for (int64_t done = 0; done < slot.shape.numel() && !slot.is_norm; at = 0) {
+        const int64_t count = std::min(slot.shape.numel() - done, kTableSize - at);
+        std::copy_n(table.begin() + at, count, values.begin() + done);
+        done += count;
+      }
+      const DType dtype = dtype_of_slot(slot);
+      used = place(used, slot.stacked);
+      const Tensor device(static_cast<char*>(weights.owned_.back().data()) + used, dtype, slot.shape);
+      uploader.upload(reinterpret_cast<const std::byte*>(values.data()), DType::kBF16, device);
+      *slot.view = device;
+      used += slot.shape.numel() * size_of(dtype);
+    }
   });
   return weights;
 }
 
-void FrozenWeights::collect(const ModelConfig& c, const Find& find) {
-  const auto counted = [&](const std::string& name, const Shape& shape, bool is_norm) {
-    const ConstTensor tensor = find(name, shape, is_norm);
-    bytes_ += tensor.numel() * static_cast<int64_t>(size_of(tensor.dtype()));
-    return tensor;
+void FrozenWeights::fill(const ModelConfig& c, const Fill& fill_group) {
+  std::vector<Slot> slots;
+  const auto finish_group = [&] {
+    fill_group(slots);
+    for (const Slot& slot : slots) {
+      bytes_ += slot.view->numel() * static_cast<int64_t>(size_of(slot.view->dtype()));
+    }
+    slots.clear();
   };
-  const auto norm = [&](const std::string& name, int64_t size) { return counted(name, Shape{size}, true); };
-  const auto add = [&](StackedLinear& linear, const std::string& base, int64_t out, int64_t in, bool bias) {
-    linear.weight[linear.parts] = counted(base + ".weight", Shape{out, in}, false);
-    if (bias) linear.bias[linear.parts] = counted(base + ".bias", Shape{out}, false);
-    ++linear.parts;
+  const auto matrix = [&](const std::string& name, int64_t out, int64_t in, ConstTensor& view) {
+    slots.push_back({name, Shape{out, in}, false, false, &view});
+  };
+  const auto norm = [&](const std::string& name, int64_t size, ConstTensor& view) {
+    slots.push_back({name, Shape{size}, true, false, &view});
+  };
+  struct Part {
+    const char* name;
+    int64_t out;
+  };
+  // Weights one behind the other, then biases: a backend can run the stack as one product.
+  const auto stack = [&](const std::string& prefix, std::initializer_list<Part> parts, int64_t in, bool bias,
+                         StackedLinear& linear) {
+    for (const Part& part : parts) {
+      slots.push_back({prefix + part.name + ".weight", Shape{part.out, in}, false, linear.parts > 0,
+                       &linear.weight[linear.parts]});
+      ++linear.parts;
+    }
+    int i = 0;
+    for (const Part& part : parts) {
+      if (!bias) break;
+      slots.push_back({prefix + part.name + ".bias", Shape{part.out}, false, i > 0, &linear.bias[i]});
+      ++i;
+    }
   };
 
-  embedding_ = counted("model.embed_tokens.weight", Shape{c.vocab_size, c.hidden_size}, false);
-  final_norm_ = norm("model.norm.weight", c.hidden_size);
-  if (c.tie_word_embeddings) {
-    lm_head_.weight[lm_head_.parts++] = embedding_;
-  } else {
-    add(lm_head_, "lm_head", c.vocab_size, c.hidden_size, false);
-  }
+  matrix("model.embed_tokens.weight", c.vocab_size, c.hidden_size, embedding_);
+  norm("model.norm.weight", c.hidden_size, final_norm_);
+  lm_head_.parts = 1;
+  if (!c.tie_word_embeddings) matrix("lm_head.weight", c.vocab_size, c.hidden_size, lm_head_.weight[0]);
+  finish_group();
+  if (c.tie_word_embeddings) lm_head_.weight[0] = embedding_;
+
   const int64_t q_size = c.num_heads * c.head_dim;
   const int64_t kv_size = c.num_kv_heads * c.head_dim;
   layers_.resize(c.num_layers);
@@ -117,19 +252,19 @@ void FrozenWeights::collect(const ModelConfig& c, const Find& find) {
     const std::string attention = prefix + "self_attn.";
     const std::string mlp = prefix + "mlp.";
     LayerWeights& layer = layers_[i];
-    layer.input_norm = norm(prefix + "input_layernorm.weight", c.hidden_size);
-    layer.post_norm = norm(prefix + "post_attention_layernorm.weight", c.hidden_size);
+    norm(prefix + "input_layernorm.weight", c.hidden_size, layer.input_norm);
+    norm(prefix + "post_attention_layernorm.weight", c.hidden_size, layer.post_norm);
     if (c.qk_norm) {
-      layer.q_norm = norm(attention + "q_norm.weight", c.head_dim);
-      layer.k_norm = norm(attention + "k_norm.weight", c.head_dim);
+      norm(attention + "q_norm.weight", c.head_dim, layer.q_norm);
+      norm(attention + "k_norm.weight", c.head_dim, layer.k_norm);
     }
-    add(layer.qkv, attention + "q_proj", q_size, c.hidden_size, c.qkv_bias);
-    add(layer.qkv, attention + "k_proj", kv_size, c.hidden_size, c.qkv_bias);
-    add(layer.qkv, attention + "v_proj", kv_size, c.hidden_size, c.qkv_bias);
-    add(layer.o, attention + "o_proj", c.hidden_size, q_size, c.o_bias);
-    add(layer.gate_up, mlp + "gate_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
-    add(layer.gate_up, mlp + "up_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
-    add(layer.down, mlp + "down_proj", c.hidden_size, c.intermediate_size, c.mlp_bias);
+    stack(attention, {{"q_proj", q_size}, {"k_proj", kv_size}, {"v_proj", kv_size}}, c.hidden_size,
+          c.qkv_bias, layer.qkv);
+    stack(attention, {{"o_proj", c.hidden_size}}, q_size, c.o_bias, layer.o);
+    stack(mlp, {{"gate_proj", c.intermediate_size}, {"up_proj", c.intermediate_size}}, c.hidden_size,
+          c.mlp_bias, layer.gate_up);
+    stack(mlp, {{"down_proj", c.hidden_size}}, c.intermediate_size, c.mlp_bias, layer.down);
+    finish_group();
   }
 }
 

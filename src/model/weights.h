@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,14 +53,16 @@ class FrozenWeights {
   uint32_t fingerprint() const { return files_->fingerprint(); }
 
  private:
-  /// Finds one tensor by name, in place.
-  using Find = std::function<ConstTensor(const std::string& name, const Shape& shape, bool is_norm)>;
+  struct Slot;
+  /// Sets the views of one group of slots: a layer, or what is outside the layers.
+  using Fill = std::function<void(std::span<const Slot>)>;
 
   FrozenWeights() = default;
-  void collect(const ModelConfig& config, const Find& find);
+  void fill(const ModelConfig& config, const Fill& fill_group);
 
   std::optional<ModelFiles> files_;
-  std::vector<Buffer> owned_;  // converted norms, and everything where the backend cannot read host memory
+  std::vector<Buffer>
+      owned_;  // one for each group that holds what could not be left where the file is mapped
   ConstTensor embedding_;
   ConstTensor final_norm_;
   StackedLinear lm_head_;

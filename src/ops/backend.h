@@ -102,7 +102,9 @@ struct PoolSet {
   bool min = false;
   bool avg = false;
 
-  int count() const { return static_cast<int>(max) + static_cast<int>(min) + static_cast<int>(avg); }
+  constexpr int count() const {
+    return static_cast<int>(max) + static_cast<int>(min) + static_cast<int>(avg);
+  }
   bool operator==(const PoolSet&) const = default;
 };
 

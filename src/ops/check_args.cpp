@@ -1,5 +1,6 @@
 #include "src/ops/check_args.h"
 
+#include "src/core/ceil_div.h"
 #include "src/core/error.h"
 
 namespace seer::check {
@@ -103,7 +104,7 @@ void normalise_target(ConstTensor fine_map, const ScoreLayout& fine, const Score
 
 void pool_blocks(ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools, Tensor out) {
   int64_t pooled = 0;
-  for (const RowSpan& span : rows.host) pooled += (span.rows + block_size - 1) / block_size;
+  for (const RowSpan& span : rows.host) pooled += ceil_div(span.rows, block_size);
   SEER_CHECK(pools.count() > 0 && out.dim(2) == pools.count() * x.dim(2) && out.dim(1) == x.dim(1) &&
                  out.rows() == pooled,
              "x {} out {} for {} pooled rows", to_string(x.shape()), to_string(out.shape()), pooled);

@@ -2,16 +2,10 @@
 
 #include <algorithm>
 
+#include "src/core/ceil_div.h"
 #include "src/core/error.h"
 
 namespace seer {
-namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-}  // namespace
 
 BatchLayout BatchLayout::packed(std::span<const int64_t> cu_seqlens) {
   BatchLayout layout;

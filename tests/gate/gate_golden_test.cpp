@@ -5,10 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "src/core/arena.h"
-#include "src/cpu/cpu_backend.h"
 #include "src/gate/decode_gate.h"
 #include "src/gate/prefill_gate.h"
 #include "src/model/rope.h"
+#include "tests/support/backends.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/golden_file.h"
 
@@ -16,7 +16,7 @@ namespace seer::test {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr double kTolerance = 1e-5;
+const double kTolerance = 1e-5 * backends().back().tolerance_factor;
 
 /// Scores where j <= i (above the diagonal the file holds -FLT_MAX), and their softmax. Our matrices lie
 /// [batch][head], as the file's.
@@ -66,7 +66,7 @@ class GateGolden : public ::testing::Test {
     return {*backend_, *queue_, rope_frequencies(rope, dim), count, stride};
   }
 
-  std::unique_ptr<Backend> backend_ = make_cpu_backend();
+  std::unique_ptr<Backend> backend_ = backends().back().make();
   std::unique_ptr<Queue> queue_ = backend_->make_queue("test");
   Arena arena_{backend_->allocate(size_t{128} << 20, Memory::kDevice)};
   LayerContext context_{*backend_, *queue_, arena_};
@@ -88,8 +88,9 @@ TEST_F(GateGolden, Prefill) {
                              .head_dim = golden.integer("head_dim")};
     std::vector<int64_t> cu_seqlens{0};
     for (int64_t b = 0; b < batch; ++b) cu_seqlens.push_back((b + 1) * tokens);
-    const BatchLayout layout = BatchLayout::packed(cu_seqlens);
-    const ScoreLayout scores_layout = ScoreLayout::prefill(layout, config.block_size);
+    BatchLayout layout = BatchLayout::packed(cu_seqlens);
+    ScoreLayout scores_layout = ScoreLayout::prefill(layout, config.block_size);
+    const LayoutTables layout_tables = upload_tables(*backend_, *queue_, layout, scores_layout);
     const int64_t blocks = scores_layout.max_blocks;
 
     const DeviceTensor q = load(golden, "q", Shape{batch * tokens, config.num_heads, config.head_dim});
@@ -159,9 +160,10 @@ TEST_F(GateGolden, Decode) {
       longest = std::max(longest, length);
     }
     const int64_t tokens = cu_seqlens.back();
-    const BatchLayout layout = BatchLayout::packed(cu_seqlens);
-    const ScoreLayout scores_layout =
+    BatchLayout layout = BatchLayout::packed(cu_seqlens);
+    ScoreLayout scores_layout =
         ScoreLayout::decode(layout, config.block_size, golden.number("loss_slice_ratio"));
+    const LayoutTables layout_tables = upload_tables(*backend_, *queue_, layout, scores_layout);
     const int64_t groups = config.num_kv_heads;
     const int64_t merged =
         config.head_pooling == HeadPooling::kProj ? config.group() * config.head_dim : config.head_dim;

@@ -20,10 +20,11 @@ const std::map<std::string, std::set<std::string>> kArrows = {
     {"src/io", {"src/core"}},
     {"src/ops", {"src/core"}},
     {"src/cpu", {"src/ops", "src/core"}},
+    {"cuda", {"src/ops", "src/core"}},
     {"src/model", {"src/io", "src/ops", "src/core"}},
     {"src/gate", {"src/ops", "src/core"}},
     {"data", {"src/core", "src/io"}},
-    {"trainer", {"data", "src/core", "src/io", "src/ops", "src/cpu", "src/model", "src/gate"}},
+    {"trainer", {"data", "src/core", "src/io", "src/ops", "src/cpu", "cuda", "src/model", "src/gate"}},
 };
 
 std::string layer_of(const std::string& path) {
@@ -38,7 +39,7 @@ TEST(House, IncludesFollowTheArrows) {
   for (const auto& [layer, allowed] : kArrows) {
     for (const auto& entry : fs::recursive_directory_iterator(source_dir() / layer)) {
       const std::string extension = entry.path().extension().string();
-      if (extension != ".h" && extension != ".cpp") continue;
+      if (!std::set<std::string>{".h", ".cpp", ".cu", ".cuh"}.contains(extension)) continue;
       std::ifstream file(entry.path());
       for (std::string line; std::getline(file, line);) {
         if (!line.starts_with("#include \"")) continue;

@@ -3,10 +3,8 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <ostream>
 
 #include "src/core/rng.h"
-#include "src/cpu/cpu_backend.h"
 
 namespace seer::test {
 namespace {
@@ -141,24 +139,12 @@ bool Device::gaps_untouched(ConstTensor tensor) {
   return true;
 }
 
-const std::vector<BackendChoice>& backends() {
-  static const std::vector<BackendChoice> choices = {
-      {"cpu_1_thread", [] { return make_cpu_backend({.threads = 1}); }},
-      {"cpu_3_threads", [] { return make_cpu_backend({.threads = 3}); }},
-  };
-  return choices;
-}
-
 Values random_values(uint64_t seed, int64_t count, double scale, DType dtype) {
   Rng rng(seed);
   Values values(count);
   for (double& value : values) value = rng.normal() * scale;
   return decode(encode(values, dtype == DType::kF64 ? DType::kF32 : dtype),
                 dtype == DType::kF64 ? DType::kF32 : dtype);
-}
-
-void PrintTo(const BackendChoice& choice, std::ostream* out) {
-  *out << choice.name;
 }
 
 }  // namespace seer::test

@@ -2,12 +2,12 @@
 // downloads.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "src/ops/backend.h"
+#include "src/ops/layout_tables.h"
+#include "tests/support/backends.h"
 
 namespace seer::test {
 
@@ -59,18 +59,7 @@ class Device {
   std::unique_ptr<Queue> queue_;
 };
 
-/// The backends that operations are tested on. Results must not depend on the number of threads, so the CPU
-/// is here with one worker and with more workers than most cases have tiles for.
-struct BackendChoice {
-  std::string name;
-  std::function<std::unique_ptr<Backend>()> make;
-};
-const std::vector<BackendChoice>& backends();
-
 /// Normal values times `scale`, rounded to `dtype`, a function of the arguments alone.
 Values random_values(uint64_t seed, int64_t count, double scale = 1.0, DType dtype = DType::kF32);
-
-/// Names for parametrised tests: "cpu_1_thread".
-void PrintTo(const BackendChoice& choice, std::ostream* out);  // NOLINT(readability-identifier-naming)
 
 }  // namespace seer::test

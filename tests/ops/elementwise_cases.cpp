@@ -19,8 +19,10 @@ OpCase embed(DType dtype) {
   return {fmt::format("embed{}", suffix_of(dtype)),
           [=](Device& device) -> Outputs {
             const Tensor out = device.output_strided(Shape{kRows, kChannels});
-            device.backend().embed(device.queue(), device.upload_ids(ids),
-                                   device.upload(Shape{kVocabulary, kChannels}, table, dtype), out);
+            device.backend().embed(
+                device.queue(), device.upload_ids(ids),
+                device.upload(Shape{kVocabulary, kChannels}, table, device.backend().weight_dtype(dtype)),
+                out);
             return {{"out", device.download(out)}, {"gaps", {device.gaps_untouched(out) ? 1.0 : 0.0}}};
           },
           [=]() -> Expectations {

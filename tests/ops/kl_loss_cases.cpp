@@ -108,7 +108,7 @@ Expectations reference(const KlCase& c) {
       }
     }
   }
-  return {{"losses", {losses, c.dtype == DType::kF64 ? 1e-13 : 1e-12}},
+  return {{"losses", {losses, c.dtype == DType::kF64 ? 1e-13 : 1e-7}},
           {"scores", {c.want_gradient ? gradient : scores, c.want_gradient ? tolerance_of(c.dtype) : 0.0}}};
 }
 

@@ -37,8 +37,9 @@ OpCase linear(const LinearCase& c) {
             StackedLinear w;
             for (const Part& part : c.parts) {
               const int i = w.parts++;
-              w.weight[i] = device.upload(Shape{part.outputs, c.in}, weights[i], part.dtype);
-              if (part.bias) w.bias[i] = device.upload(Shape{part.outputs}, biases[i], part.dtype);
+              const DType dtype = device.backend().weight_dtype(part.dtype);
+              w.weight[i] = device.upload(Shape{part.outputs, c.in}, weights[i], dtype);
+              if (part.bias) w.bias[i] = device.upload(Shape{part.outputs}, biases[i], dtype);
             }
             const Shape in_shape{c.rows, c.in};
             const Shape out_shape{c.rows, outputs};

@@ -22,10 +22,6 @@ int64_t key_tokens(const Pack& pack) {
   return total;
 }
 
-int64_t ceil_div(int64_t a, int64_t b) {
-  return a / b + (a % b != 0 ? 1 : 0);
-}
-
 BatchLayout layout_of(const Pack& pack) {
   BatchLayout layout;
   for (const PackedSequence& sequence : pack) {

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "src/core/ceil_div.h"
 #include "src/ops/layout.h"
 
 namespace seer::test {
@@ -29,7 +30,6 @@ BatchLayout layout_of(const Pack& pack);
 
 int64_t query_tokens(const Pack& pack);
 int64_t key_tokens(const Pack& pack);
-int64_t ceil_div(int64_t a, int64_t b);
 
 /// One matrix of scores: the rows of one chunk.
 struct Matrix {

@@ -2,13 +2,14 @@
 // judged by.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "src/io/safetensors.h"
-#include "src/ops/backend.h"
+#include "src/ops/layout_tables.h"
 
 namespace seer::test {
 
@@ -52,6 +53,17 @@ class DeviceTensor {
   Buffer buffer_;
   Tensor tensor_;
 };
+
+/// Uploads the tables of layouts; the result must live as long as they are used.
+template <typename... Layouts>
+LayoutTables upload_tables(Backend& backend, Queue& queue, Layouts&... layouts) {
+  size_t segments = 0;
+  ((segments = std::max(segments, layouts.segments.host.size())), ...);
+  LayoutTables tables(backend,
+                      LayoutTables::bytes_for(static_cast<int64_t>(segments) + 1, sizeof...(layouts)));
+  (tables.upload(backend, queue, layouts), ...);
+  return tables;
+}
 
 /// Waits for the queue and copies a contiguous tensor to the host.
 std::vector<float> download(Backend& backend, Queue& queue, ConstTensor tensor);

@@ -151,8 +151,9 @@ TEST_F(Train, RefusesAConfigByKeyAndPlace) {
   expect_refused(kUsage, {"gates[0].type=Qavg_Kavgmax"}, {"gates[0].type", "Qavg_Kmaxavg"});
   expect_refused(kUsage, {"data.sequence_length=63"}, {"data.sequence_length", "63", "64", "two blocks"});
   expect_refused(kUsage, {"eval.sequence_length=40"}, {"eval.sequence_length", "40"});
-  if (seer_train({"version"}).out.find("cuda") == std::string::npos) {
-    expect_refused(kUsage, {"device=cuda"}, {"device", "cuda"});
+  expect_refused(kUsage, {"precision=bf16"}, {"precision", "bf16", "fp32"});
+  if (!fs::exists("/dev/nvidiactl")) {
+    expect_refused(kFailure, {"device=cuda"}, {"device \"cuda\"", "device \"cpu\""});
   }
 }
 

@@ -60,7 +60,7 @@ TEST(RunConfig, MinimalConfigHasTheDefaultsOfTheStruct) {
 TEST(RunConfig, EveryKeyIsReadIntoItsMember) {
   const RunConfig c = parse(R"({
     "model": {"path": "m", "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
-    "device": "cpu", "threads": 3, "seed": 18446744073709551615,
+    "device": "cpu", "precision": "fp32", "threads": 3, "seed": 18446744073709551615,
     "gates": [{
       "name": "g", "type": "Qmax_Kmin", "block_size": 128, "hidden_size": 48, "force_double": true,
       "init_from": "i", "loss_scale": 2.5, "loss_reduction": "rows",
@@ -77,6 +77,7 @@ TEST(RunConfig, EveryKeyIsReadIntoItsMember) {
     "output": {"dir": "o", "tensorboard": false}
   })");
   EXPECT_EQ(c.model, (ModelConfigSection{"m", R"({"rope_type":"yarn","factor":4.0})"}));
+  EXPECT_EQ(c.precision, "fp32");
   EXPECT_EQ(c.threads, 3);
   EXPECT_EQ(c.seed, 18446744073709551615U);
   ASSERT_EQ(c.gates.size(), 1U);
@@ -117,8 +118,8 @@ TEST(RunConfig, PrintsKeysInTheOrderOfTheStruct) {
   const auto printed = nlohmann::ordered_json::parse(to_json(RunConfig{}));
   std::vector<std::string> keys;
   for (const auto& [key, value] : printed.items()) keys.push_back(key);
-  EXPECT_THAT(keys, testing::ElementsAre("model", "device", "threads", "seed", "gates", "data", "train",
-                                         "eval", "output"));
+  EXPECT_THAT(keys, testing::ElementsAre("model", "device", "precision", "threads", "seed", "gates", "data",
+                                         "train", "eval", "output"));
 }
 
 TEST(RunConfig, RefusesToPrintWhatIsNoJson) {
@@ -158,10 +159,10 @@ TEST(RunConfig, UnknownKeysThatLiveElsewhereNameThatPlace) {
 TEST(RunConfig, UnknownKeysLikeNoOtherListTheKeys) {
   EXPECT_EQ(refusal(minimal(R"(,"output2": 1, "zzz": 1)")),
             "run.json:1: output2: unknown key; did you mean output?");
-  EXPECT_EQ(
-      refusal(minimal(R"(,"qqqq": 1)")),
-      "run.json:1: qqqq: unknown key; the keys of a config are model, device, threads, seed, gates, data, "
-      "train, eval, output");
+  EXPECT_EQ(refusal(minimal(R"(,"qqqq": 1)")),
+            "run.json:1: qqqq: unknown key; the keys of a config are model, device, precision, threads, "
+            "seed, gates, data, "
+            "train, eval, output");
   EXPECT_EQ(refusal_of_set("output.qqqq=1"),
             "--set output.qqqq=1: output.qqqq: unknown key; the keys of output are dir, tensorboard");
 }
@@ -297,12 +298,13 @@ TEST(RunConfig, OneSweepTrainsSoManyGates) {
               HasSubstr("gates: found 17 entries, expected at most 16"));
 }
 
-TEST(RunConfig, DeviceIsOneThisBuildHas) {
+TEST(RunConfig, PrecisionIsOneOfTheDevice) {
   EXPECT_THAT(refusal_of_set("device=gpu"), HasSubstr(R"(expected one of "cpu", "cuda")"));
-#ifndef SEER_HAVE_CUDA
-  EXPECT_EQ(refusal_of_set("device=cuda"),
-            "--set device=cuda: device: found \"cuda\", but this build has no CUDA backend; use \"cpu\"");
-#endif
+  EXPECT_EQ(
+      refusal_of_set("precision=bf16"),
+      "--set precision=bf16: precision: found \"bf16\", but device \"cpu\" computes in fp32; use \"auto\" or "
+      "\"fp32\"");
+  EXPECT_EQ(parse(minimal(), {"device=cuda", "precision=bf16"}).precision, "bf16");
 }
 
 TEST(RunConfig, OverridesReachEveryKindOfKey) {

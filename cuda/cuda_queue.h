@@ -1,0 +1,53 @@
+// Queues and events of the CUDA backend: a stream each, with a word for what an operation finds wrong.
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_runtime.h>
+
+#include "src/ops/backend.h"
+
+namespace seer::cuda {
+
+/// What a kernel reports to the host: the first token id outside the embedding. Lies in mapped host memory.
+struct DeviceFault {
+  int32_t raised;
+  int32_t token;
+  int64_t row;
+  int64_t vocabulary;
+};
+
+class CudaEvent final : public Event {
+ public:
+  CudaEvent();
+  ~CudaEvent() override;
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+class CudaQueue final : public Queue {
+ public:
+  CudaQueue();
+  ~CudaQueue() override;
+  CudaQueue(const CudaQueue&) = delete;
+  CudaQueue& operator=(const CudaQueue&) = delete;
+
+  cudaStream_t stream() const { return stream_; }
+  /// Device address of the fault word.
+  DeviceFault* fault() const { return device_fault_; }
+
+  /// Waits for the stream; throws what the driver or an operation reported, once.
+  void synchronize();
+
+ private:
+  cudaStream_t stream_ = nullptr;
+  DeviceFault* fault_ = nullptr;
+  DeviceFault* device_fault_ = nullptr;
+};
+
+}  // namespace seer::cuda

@@ -1,0 +1,136 @@
+// Pooling over blocks of tokens and over groups of heads (SEMANTICS 2 and 8): the tokens are read once, straight
+// from the projection buffer, and all pools wanted leave together, in fp32.
+#include <algorithm>
+
+#include "cuda/check.h"
+#include "cuda/device_code.cuh"
+#include "cuda/kernels.h"
+#include "src/core/ceil_div.h"
+
+namespace seer::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+
+struct PoolArgs {
+  int64_t x_stride;
+  int64_t out_stride;
+  int heads, head_dim;
+  int block_size;
+  PoolSet pools;
+  const RowSpan* spans;
+};
+
+/// Pooled rows of the spans before `span`: each begins a new block.
+__device__ int64_t first_pooled_row(const PoolArgs& a, int span) {
+  int64_t rows = 0;
+  for (int s = threadIdx.x; s < span; s += kThreads) {
+    rows += (a.spans[s].rows + a.block_size - 1) / a.block_size;
+  }
+  return block_reduce<kThreads>(rows, Sum());
+}
+
+/// Block (column tile, block of tokens, span). A thread pools N neighbouring channels.
+template <typename T, int N>
+__global__ void pool_kernel(const T* x, float* out, PoolArgs a) {
+  const auto span_index = static_cast<int>(blockIdx.z);
+  const RowSpan span = a.spans[span_index];
+  const int64_t block = blockIdx.y;
+  if (block * a.block_size >= span.rows) return;
+  const int64_t pooled_row = first_pooled_row(a, span_index) + block;
+  const int64_t column = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N;
+  if (column >= static_cast<int64_t>(a.heads) * a.head_dim) return;
+  const int64_t count = min(static_cast<int64_t>(a.block_size), span.rows - block * a.block_size);
+  const T* from = x + (span.row + block * a.block_size) * a.x_stride + column;
+
+  float largest[N];
+  float smallest[N];
+  float sum[N];
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    largest[i] = kMinusInfinity;
+    smallest[i] = -kMinusInfinity;
+    sum[i] = 0;
+  }
+#pragma unroll 4
+  for (int64_t r = 0; r < count; ++r) {
+    const auto values = load<T, N>(from + r * a.x_stride);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const float value = to_float(values.values[i]);
+      largest[i] = max_nan(largest[i], value);
+      smallest[i] = min_nan(smallest[i], value);
+      sum[i] += value;
+    }
+  }
+  const auto head = static_cast<int>(column / a.head_dim);
+  const auto channel = static_cast<int>(column % a.head_dim);
+  float* to =
+      out + pooled_row * a.out_stride + static_cast<int64_t>(head) * a.pools.count() * a.head_dim + channel;
+#pragma unroll
+  for (int i = 0; i < N; ++i) sum[i] /= static_cast<float>(count);
+  const auto emit = [&](bool wanted, const float* values) {
+    if (!wanted) return;
+#pragma unroll
+    for (int i = 0; i < N; ++i) to[i] = values[i];
+    to += a.head_dim;
+  };
+  emit(a.pools.max, largest);
+  emit(a.pools.min, smallest);
+  emit(a.pools.avg, sum);
+}
+
+__global__ void group_mean_kernel(const float* x, int64_t x_stride, float* out, int64_t out_stride,
+                                  int64_t rows, int groups, int group, int channels) {
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const int64_t per_row = static_cast<int64_t>(groups) * channels;
+  if (at >= rows * per_row) return;
+  const int64_t row = at / per_row;
+  const auto g = static_cast<int>(at % per_row / channels);
+  const auto c = static_cast<int>(at % channels);
+  const float* from = x + row * x_stride + static_cast<int64_t>(g) * group * channels + c;
+  float sum = 0;
+  for (int h = 0; h < group; ++h) sum += from[static_cast<int64_t>(h) * channels];
+  out[row * out_stride + static_cast<int64_t>(g) * channels + c] = sum / static_cast<float>(group);
+}
+
+}  // namespace
+
+void pool_blocks(cudaStream_t stream, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
+                 PoolSet pools, Tensor out) {
+  if (rows.host.empty() || x.numel() == 0) return;
+  int64_t most_rows = 0;
+  for (const RowSpan& span : rows.host) most_rows = std::max(most_rows, span.rows);
+  const PoolArgs args{.x_stride = x.row_stride(),
+                      .out_stride = out.row_stride(),
+                      .heads = static_cast<int>(x.dim(1)),
+                      .head_dim = static_cast<int>(x.dim(2)),
+                      .block_size = static_cast<int>(block_size),
+                      .pools = pools,
+                      .spans = device_table(rows)};
+  dispatch(x.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const auto launch = [&](auto n) {
+      const dim3 grid(ceil_div(x.row_size() / n, kThreads), ceil_div(most_rows, block_size),
+                      rows.host.size());
+      pool_kernel<T, n><<<grid, kThreads, 0, stream>>>(elements<T>(x), elements<float>(out), args);
+    };
+    // A thread's channels must belong to one head.
+    if (vectorizes<T>(x.raw(), x.dim(2), x.row_stride(), kWide<T>)) {
+      launch(std::integral_constant<int, kWide<T>>());
+    } else {
+      launch(std::integral_constant<int, 1>());
+    }
+  });
+  check_launch("pool_blocks");
+}
+
+void group_mean(cudaStream_t stream, ConstTensor x, Tensor out) {
+  if (out.numel() == 0) return;
+  group_mean_kernel<<<ceil_div(out.numel(), kThreads), kThreads, 0, stream>>>(
+      elements<float>(x), x.row_stride(), elements<float>(out), out.row_stride(), out.rows(),
+      static_cast<int>(out.dim(1)), static_cast<int>(x.dim(1) / out.dim(1)), static_cast<int>(x.dim(2)));
+  check_launch("group_mean");
+}
+
+}  // namespace seer::cuda

@@ -1,0 +1,186 @@
+// Recall of the top-k blocks of every counted row, beside that of the best possible choice (SEMANTICS 7 and 9).
+// One block computes one row: the k-th largest key is found digit by digit (radix select), then everything above
+// it counts, and of its equals those with the lowest index.
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/check.h"
+#include "cuda/device_code.cuh"
+#include "cuda/kernels.h"
+
+namespace seer::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kDigits = 256;
+
+/// Order of floats as order of integers.
+__device__ uint32_t ordered(float x) {
+  const uint32_t bits = __float_as_uint(x == 0.0F ? 0.0F : x);  // -0 and 0 are equal
+  return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
+}
+
+/// The `k`-th largest (k >= 1) of count keys; `above` is how many are larger than it.
+__device__ uint32_t kth_largest(const float* key, int64_t count, int64_t k, int64_t& above) {
+  __shared__ unsigned histogram[kDigits];
+  __shared__ uint32_t chosen;
+  __shared__ int64_t rest;
+  uint32_t prefix = 0;
+  uint32_t mask = 0;
+  int64_t wanted = k;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    __syncthreads();
+    histogram[threadIdx.x] = 0;
+    __syncthreads();
+    for (int64_t j = threadIdx.x; j < count; j += kThreads) {
+      const uint32_t value = ordered(key[j]);
+      if ((value & mask) == prefix)
+        atomicAdd(&histogram[value >> shift & 0xff], 1U);  // counts: order is no matter
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      int digit = kDigits - 1;
+      int64_t left = wanted;
+      while (digit > 0 && histogram[digit] < left) left -= histogram[digit--];
+      chosen = static_cast<uint32_t>(digit);
+      rest = left;
+    }
+    __syncthreads();
+    prefix |= chosen << shift;
+    mask |= 0xffU << shift;
+    wanted = rest;
+  }
+  above = k - wanted;
+  return prefix;
+}
+
+/// Share of the row's target mass on k of its `seen` blocks: those with the highest key, ties to the lower index;
+/// with `keep_diagonal` the last one seen is among them.
+__device__ double kept_share(const float* key, const float* target, int64_t seen, int64_t k,
+                             bool keep_diagonal, double mass) {
+  if (k >= seen) return 1.0;
+  const int64_t candidates = keep_diagonal ? seen - 1 : seen;
+  const int64_t chosen = keep_diagonal ? k - 1 : k;
+  double kept = 0;
+  if (chosen > 0) {
+    int64_t above = 0;
+    const uint32_t threshold = kth_largest(key, candidates, chosen, above);
+    for (int64_t j = threadIdx.x; j < candidates; j += kThreads) {
+      if (ordered(key[j]) > threshold) kept += target[j];
+    }
+    // Of the equals, in order of their index, as many as are still wanted.
+    int64_t equals_wanted = chosen - above;
+    for (int64_t first = 0; first < candidates && equals_wanted > 0; first += kThreads) {
+      const int64_t j = first + threadIdx.x;
+      const bool equal = j < candidates && ordered(key[j]) == threshold;
+      __shared__ unsigned ballots[kThreads / 32];
+      const unsigned ballot = __ballot_sync(0xffffffff, equal);
+      __syncthreads();
+      if (threadIdx.x % 32 == 0) ballots[threadIdx.x / 32] = ballot;
+      __syncthreads();
+      int64_t before = __popc(ballot & ((1U << threadIdx.x % 32) - 1));
+      int64_t all = 0;
+      for (int warp = 0; warp < kThreads / 32; ++warp) {
+        if (warp < static_cast<int>(threadIdx.x / 32)) before += __popc(ballots[warp]);
+        all += __popc(ballots[warp]);
+      }
+      if (equal && before < equals_wanted) kept += target[j];
+      equals_wanted -= all;
+    }
+  }
+  kept = block_reduce<kThreads>(kept, Sum());
+  if (keep_diagonal) kept += target[seen - 1];
+  return kept / mass;
+}
+
+struct RecallKernelArgs {
+  const float* scores;
+  const float* target;
+  const ScoreSegment* segments;
+  double* recall;  ///< [head_count][num_query_rows]
+  double* oracle;
+  int64_t query_rows;
+  int64_t head_count;
+  double heads;
+  double sequences;
+  double nz_ratio;
+};
+
+/// Block (row, head, segment).
+__global__ void recall_kernel(RecallKernelArgs a) {
+  const ScoreSegment& segment = a.segments[blockIdx.z];
+  const int64_t i = blockIdx.x;
+  const int64_t head = blockIdx.y;
+  if (i >= segment.queries.rows) return;
+  const int64_t position = segment.queries.position + i;
+  const int64_t slot = head * a.query_rows + segment.queries.row + i;
+  double recall = 0;
+  double oracle = 0;
+  if (position >= segment.first_loss_row) {
+    const int64_t seen = position + 1;
+    const int64_t offset = segment.matrix * a.head_count + (head * segment.queries.rows + i) * segment.blocks;
+    const float* target = a.target + offset;
+    const int64_t k = max(int64_t{1}, static_cast<int64_t>((1.0 - sqrt(1.0 - a.nz_ratio)) *
+                                                           static_cast<double>(segment.blocks)));
+    double mass = 0;
+    for (int64_t j = threadIdx.x; j < seen; j += kThreads) mass += target[j];
+    mass = block_reduce<kThreads>(mass, Sum());
+    const double weight = 1.0 / (a.heads * static_cast<double>(segment.loss_rows) * a.sequences);
+    recall = weight * kept_share(a.scores + offset, target, seen, k, true, mass);
+    oracle = weight * kept_share(target, target, seen, k, false, mass);
+  }
+  if (threadIdx.x == 0) {
+    a.recall[slot] = recall;
+    a.oracle[slot] = oracle;
+  }
+}
+
+/// Block h adds the rows of head h to its two slots.
+__global__ void add_recalls_kernel(const double* partial, int64_t rows, int64_t oracle_offset, double factor,
+                                   double* recall, double* oracle) {
+  double sums[2] = {0, 0};
+  for (int64_t r = threadIdx.x; r < rows; r += kThreads) {
+    sums[0] += partial[blockIdx.x * rows + r];
+    sums[1] += partial[oracle_offset + blockIdx.x * rows + r];
+  }
+  sums[0] = block_reduce<kThreads>(sums[0], Sum());
+  sums[1] = block_reduce<kThreads>(sums[1], Sum());
+  if (threadIdx.x == 0) {
+    recall[blockIdx.x] += factor * sums[0];
+    oracle[blockIdx.x] += factor * sums[1];
+  }
+}
+
+}  // namespace
+
+size_t recall_workspace(const RecallArgs& args) {
+  return 2 * args.head_count * args.layout->num_query_rows * sizeof(double);
+}
+
+void topk_recall(cudaStream_t stream, const RecallArgs& a) {
+  const ScoreLayout& layout = *a.layout;
+  int64_t most_rows = 0;
+  for (const ScoreSegment& segment : layout.segments.host)
+    most_rows = std::max(most_rows, segment.queries.rows);
+  if (most_rows == 0 || a.head_count == 0) return;
+  auto* partial = static_cast<double*>(a.workspace.raw());
+  const int64_t rows = layout.num_query_rows;
+  const RecallKernelArgs args{.scores = elements<float>(a.scores),
+                              .target = elements<float>(a.target),
+                              .segments = device_table(layout.segments),
+                              .recall = partial,
+                              .oracle = partial + a.head_count * rows,
+                              .query_rows = rows,
+                              .head_count = a.head_count,
+                              .heads = static_cast<double>(a.heads),
+                              .sequences = static_cast<double>(layout.sequences),
+                              .nz_ratio = a.nz_ratio};
+  const dim3 grid(most_rows, a.head_count, layout.segments.host.size());
+  recall_kernel<<<grid, kThreads, 0, stream>>>(args);
+  check_launch("topk_recall");
+  add_recalls_kernel<<<a.head_count, kThreads, 0, stream>>>(
+      partial, rows, a.head_count * rows, a.factor, elements<double>(a.recall), elements<double>(a.oracle));
+  check_launch("topk_recall (sums)");
+}
+
+}  // namespace seer::cuda
