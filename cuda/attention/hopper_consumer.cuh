@@ -1,0 +1,273 @@
+// What a consumer warp group of the Hopper attention kernel does: 64 query rows against all their keys.
+// hopper.cu has the overview.
+#pragma once
+
+#include "cuda/attention/hopper_roles.cuh"
+#include "cuda/attention/hopper_softmax.cuh"
+
+namespace seer::cuda::hopper {
+
+enum NamedBarrier {
+  kScratch = 1,    ///< One for each consumer: its scratch rows are written, or read
+  kScratchAll = 3  ///< The same for both
+};
+
+/// How tiles lie in shared memory.
+constexpr uint32_t kPanelBytes = kKeyTile * kPanel * sizeof(bf16);
+constexpr uint32_t kGroupBytes = 8 * kPanel * sizeof(bf16);  // 8 rows: the swizzle's period
+
+template <int kHeadDim, int kBlockSize, bool kOutput>
+class Consumer {
+  using Shared = Shared<kHeadDim>;
+  static constexpr int kPieces = kBlockSize == 0 ? 1 : kKeyTile / kBlockSize;
+  static constexpr int kQueries = kHeadDim / 4;  ///< Registers of q: bf16 pairs of 64 rows over 128 threads
+  static constexpr int kOutputs = kConsumerRows * kHeadDim / kGroupThreads;
+  using Maxima = PieceMaxima<kPieces>;
+
+ public:
+  __device__ Consumer(Shared& shared, const AttentionParams& params)
+      : shared_(shared),
+        p_(params),
+        group_(threadIdx.x / kGroupThreads - 1),
+        warp_(threadIdx.x % kGroupThreads / 32),
+        lane_(threadIdx.x % 32),
+        row_(group_ * kConsumerRows + warp_ * 16 + lane_ / 4),
+        q_address_(ptx::shared_address(shared.q)),
+        k_address_(ptx::shared_address(shared.k)),
+        v_address_(ptx::shared_address(shared.v)) {
+    if constexpr (kBlockSize > 0) {
+      scratch_ = p_.scratch + blockIdx.x * p_.scratch_blocks * kQueryTile;
+      lane_scratch_ = scratch_ + Maxima::lane_first_piece() * kQueryTile + row_ + 8 * Maxima::lane_row();
+      asm volatile("" : "+l"(lane_scratch_));  // or the compiler recomputes it for every tile
+    }
+  }
+
+  __device__ void run() {
+    uint32_t q_parity = 0;
+    for (Ring<kWorkSlots> slot;; slot.advance()) {
+      ptx::mbarrier_wait(shared_.work_full[slot.index], slot.parity);
+      const Work& work = shared_.work[slot.index];
+      if (work.head == kNoWork) break;
+      uint32_t q[kQueries];
+      ptx::mbarrier_wait(shared_.q_full, q_parity);
+      q_parity ^= 1;
+      load_queries(q);
+      release(shared_.q_empty);
+      compute(work, q);
+      ptx::mbarrier_arrive(shared_.work_empty[slot.index]);
+    }
+  }
+
+ private:
+  __device__ void release(uint64_t& empty) {
+    __syncwarp();
+    if (lane_ == 0) ptx::mbarrier_arrive(empty);
+  }
+
+  /// The tile's rows: s, p and o never leave the registers.
+  __device__ void compute(const Work& work, const uint32_t (&q)[kQueries]) {
+    const int key_tiles = work.key_tiles;
+    const int visible_blocks = kBlockSize == 0 ? 0 : (work.position + work.rows - 1) / max(kBlockSize, 1) + 1;
+    // How far this lane's first row is ahead of the tile's first key; tiles that some row of the group does
+    // not see whole are masked.
+    const int ahead = work.position + row_;
+    const int first_masked = (work.position + group_ * kConsumerRows + 1) / kKeyTile;
+    float s[kScores];
+    float o[kOutputs];
+    uint32_t p[kScores / 2];
+    Softmax softmax(p_.scale_log2);
+#pragma unroll
+    for (float& x : o) x = 0.0F;
+
+    bool k_ready = false;  // asked for early: the answer takes 50 cycles
+    // The tile whose scores are in s: mask, maxima, p in place. True: o must be multiplied by softmax.alpha.
+    const auto weigh = [&](int tile) {
+      release(shared_.k_empty[k_stage_.index]);
+      k_stage_.advance();
+      if (tile >= first_masked) mask_causal(s, ahead - tile * kKeyTile);
+      const Maxima maxima(s);
+      if constexpr (kBlockSize > 0) store_maxima(maxima, tile, visible_blocks - Maxima::lane_first_piece());
+      const bool raised = softmax.raise(maxima);
+      k_ready = ptx::mbarrier_test(shared_.k_full[k_stage_.index], k_stage_.parity);  // the next tile's
+      softmax.exponentiate(s);
+      return raised;
+    };
+    const auto round_weights = [&] {
+#pragma unroll
+      for (int i = 0; i < kScores / 2; ++i) p[i] = pack(s[2 * i], s[2 * i + 1]);
+    };
+
+    ptx::mbarrier_wait(shared_.k_full[k_stage_.index], k_stage_.parity);
+    queue_scores(s, q, k_matrix());
+    ptx::wgmma_wait<0>(s);
+    weigh(0);
+    if constexpr (kOutput) round_weights();
+
+    for (int tile = 1; tile < key_tiles; ++tile) {
+      if (!k_ready) ptx::mbarrier_wait(shared_.k_full[k_stage_.index], k_stage_.parity);
+      queue_scores(s, q, k_matrix());
+      if constexpr (kOutput) {
+        ptx::mbarrier_wait(shared_.v_full[v_stage_.index], v_stage_.parity);
+        queue_output(o, p, v_matrix());
+      }
+      ptx::wgmma_wait<kOutput ? 1 : 0>(s);
+      const bool raised = weigh(tile);
+      if constexpr (kOutput) {
+        if (raised) {
+          ptx::wgmma_wait<0>(o);
+#pragma unroll
+          for (int i = 0; i < kOutputs; ++i) o[i] *= softmax.alpha[i / 2 % 2];
+        }
+        ptx::wgmma_wait<0>(o);
+        release(shared_.v_empty[v_stage_.index]);
+        v_stage_.advance();
+        round_weights();
+      }
+    }
+    if constexpr (kOutput) {
+      ptx::mbarrier_wait(shared_.v_full[v_stage_.index], v_stage_.parity);
+      queue_output(o, p, v_matrix());
+      ptx::wgmma_wait<0>(o);
+      release(shared_.v_empty[v_stage_.index]);
+      v_stage_.advance();
+    }
+    softmax.finish();
+    if constexpr (kOutput) store_output(work, o, softmax);
+    finish_rows(work, softmax);
+  }
+
+  // The operands in the current stages.
+  __device__ ptx::MatrixDescriptor k_matrix() const {
+    return {k_address_ + k_stage_.index * Shared::kTileBytes, 0, kGroupBytes};
+  }
+  __device__ ptx::MatrixDescriptor v_matrix() const {
+    return {v_address_ + v_stage_.index * Shared::kTileBytes, kPanelBytes, kGroupBytes};
+  }
+
+  /// This warp's 16 rows of q as wgmma's A operand, four registers for each 16 columns.
+  __device__ void load_queries(uint32_t (&q)[kQueries]) {
+    const int row = group_ * kConsumerRows + warp_ * 16 + lane_ % 16;
+#pragma unroll
+    for (int column = 0; column < kHeadDim; column += 16) {
+      const int chunk = (column % kPanel / 8 + lane_ / 16) ^ (row % 8);  // of 16 bytes; the swizzle
+      ptx::load_matrices(q + column / 4, q_address_ + column / kPanel * kPanelBytes + row * 128 + chunk * 16);
+    }
+  }
+
+  /// s = q k^T, one committed group.
+  __device__ void queue_scores(float (&s)[kScores], const uint32_t (&q)[kQueries], ptx::MatrixDescriptor k) {
+    ptx::wgmma_fence();
+#pragma unroll
+    for (int column = 0; column < kHeadDim; column += 16) {
+      const uint32_t offset = column / kPanel * kPanelBytes + column % kPanel * sizeof(bf16);
+      ptx::wgmma_m64n128k16(s, q + column / 4, k + offset, column > 0);
+    }
+    ptx::wgmma_commit();
+  }
+
+  /// o += p v, one committed group.
+  __device__ void queue_output(float (&o)[kOutputs], const uint32_t (&p)[kScores / 2],
+                               ptx::MatrixDescriptor v) {
+    ptx::wgmma_fence();
+#pragma unroll
+    for (int key = 0; key < kKeyTile; key += 16) {
+      const uint32_t offset = key * kPanel * sizeof(bf16);
+      if constexpr (kHeadDim == 128) {
+        ptx::wgmma_m64n128k16(o, p + key / 4, v + offset);
+      } else {
+        ptx::wgmma_m64n64k16(o, p + key / 4, v + offset);
+      }
+    }
+    ptx::wgmma_commit();
+  }
+
+  /// The quad's lanes share the stores: 16 rows, 64 contiguous bytes, for each warp and piece. Blocks that no
+  /// row sees have no place in the scratch: only pieces up to `end`, counted from the lane's first, are
+  /// stored.
+  __device__ void store_maxima(const Maxima& maxima, int tile, int end) {
+    float* to = lane_scratch_ + static_cast<int64_t>(tile) * (kPieces * kQueryTile);
+#pragma unroll
+    for (int i = 0; i < Maxima::kKept; ++i) {
+      const bool mine = kPieces > 1 || lane_ % 2 == 0;  // of a single piece both lanes have it
+      if (mine && tile * kPieces + i < end) __stcg(to + i * kQueryTile, maxima.values[i]);
+    }
+  }
+
+  /// Four fragments at a time are transposed inside the quad, so that a lane stores 16 contiguous bytes.
+  __device__ void store_output(const Work& work, const float (&o)[kOutputs], const Softmax& softmax) {
+    const bool upper = (lane_ & 2) != 0, odd = (lane_ & 1) != 0;
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      const float inverse = 1.0F / softmax.sum[row];
+      const int tile_row = row_ + 8 * row;
+      bf16* to = p_.o + (work.query_row + tile_row) * p_.o_stride +
+                 static_cast<int64_t>(p_.head_begin + work.head) * kHeadDim + lane_ % 4 * 8;
+#pragma unroll
+      for (int first = 0; first < kHeadDim / 8; first += 4) {
+        uint32_t words[4];  // fragment by fragment; then lane by lane
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const float* pair = o + (first + i) * 4 + row * 2;
+          words[i] = pack(pair[0] * inverse, pair[1] * inverse);
+        }
+#pragma unroll
+        for (int i = 0; i < 2; ++i) exchange(words[i], words[i + 2], upper, 2);
+#pragma unroll
+        for (int i = 0; i < 4; i += 2) exchange(words[i], words[i + 1], odd, 1);
+        if (tile_row < work.rows) {
+          *reinterpret_cast<uint4*>(to + first * 8) = make_uint4(words[0], words[1], words[2], words[3]);
+        }
+      }
+    }
+  }
+
+  /// The lower lane's `b` changes places with the upper one's `a`.
+  static __device__ void exchange(uint32_t& a, uint32_t& b, bool upper, int offset) {
+    const uint32_t got = __shfl_xor_sync(kWholeWarp, upper ? a : b, offset);
+    a = upper ? got : a;
+    b = upper ? b : got;
+  }
+
+  /// Logsumexp, and the block maxima that waited for it.
+  __device__ void finish_rows(const Work& work, const Softmax& softmax) {
+    if (lane_ % 4 < 2) {
+      const int row = row_ + 8 * (lane_ % 4);
+      const float logsumexp = lane_ % 4 == 0 ? softmax.logsumexp(0) : softmax.logsumexp(1);
+      if constexpr (kBlockSize > 0) shared_.logsumexp[row] = logsumexp;
+      if (p_.logsumexp != nullptr && row < work.rows) {
+        constexpr float kLn2 = 0.693147180559945F;
+        p_.logsumexp[work.head * p_.logsumexp_stride + work.query_row + row] = logsumexp * kLn2;
+      }
+    }
+    if constexpr (kBlockSize > 0) {
+      constexpr bool kBoth = kBlockSize > kConsumerRows;  // a query block's rows lie with both consumers
+      const auto sync = [this] {
+        if constexpr (kBoth) {
+          ptx::named_barrier_sync(kScratchAll, kConsumers * kGroupThreads);
+        } else {
+          ptx::named_barrier_sync(kScratch + group_, kGroupThreads);
+        }
+      };
+      sync();
+      if constexpr (kBoth) {
+        write_block_maxima<kBlockSize, kConsumerWarps>(scratch_, shared_.logsumexp, work, p_.scale_log2, 0,
+                                                       group_ * 4 + warp_);
+      } else {
+        write_block_maxima<kBlockSize, 4>(scratch_, shared_.logsumexp, work, p_.scale_log2,
+                                          group_ * kConsumerRows, warp_);
+      }
+      sync();  // the next piece writes over scratch and logsumexp
+    }
+  }
+
+  Shared& shared_;
+  const AttentionParams& p_;
+  const int group_, warp_, lane_;
+  const int row_;  ///< The first of this lane's two rows of the query tile; the other is 8 further on
+  const uint32_t q_address_, k_address_, v_address_;  ///< In shared memory
+  float* scratch_ = nullptr;                          ///< This thread block's
+  float* lane_scratch_ = nullptr;                     ///< Where this lane stores its maxima of the first tile
+  Ring<Shared::kStages> k_stage_, v_stage_;
+};
+
+}  // namespace seer::cuda::hopper
