@@ -69,6 +69,13 @@ class CudaBackend final : public Backend {
   }
   DType weight_dtype(DType) const override { return activation_dtype(); }
   size_t memory_bytes() const override { return properties_.totalGlobalMem; }
+  size_t available_bytes() const override {
+    size_t free = 0;
+    size_t total = 0;
+    cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    return free;
+  }
+  int64_t full_speed_rows() const override { return 16384; }
   bool reads_host_memory() const override { return false; }
 
   Buffer allocate(size_t bytes, Memory memory) override {

@@ -54,6 +54,7 @@ std::vector<fs::path> list_checkpoints(const fs::path& folder) {
   }
   std::sort(found.begin(), found.end());
   std::vector<fs::path> out;
+  out.reserve(found.size());
   for (auto& [step, path] : found) out.push_back(std::move(path));
   return out;
 }

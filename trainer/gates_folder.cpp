@@ -38,12 +38,14 @@ std::vector<NamedGate> named_gates(const GateParams& params) {
 
 std::vector<int64_t> extents(const Tensor& tensor) {
   std::vector<int64_t> out;
+  out.reserve(Shape::kMaxRank);
   for (int axis = 0; axis < tensor.shape().rank(); ++axis) out.push_back(tensor.dim(axis));
   return out;
 }
 
 std::vector<NamedTensor> views(const std::vector<OwnedTensor>& tensors) {
   std::vector<NamedTensor> out;
+  out.reserve(tensors.size());
   for (const OwnedTensor& tensor : tensors) out.push_back(tensor.view());
   return out;
 }

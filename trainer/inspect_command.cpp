@@ -67,6 +67,7 @@ int inspect_gates(const fs::path& folder) {
   }
   const std::vector<OwnedTensor> owned = read_gates(folder);
   std::vector<NamedTensor> tensors;
+  tensors.reserve(owned.size());
   for (const OwnedTensor& tensor : owned) tensors.push_back(tensor.view());
   const int code = print_tensors(tensors);
   check_complete(folder, tensors);

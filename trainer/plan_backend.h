@@ -32,6 +32,8 @@ class PlanBackend final : public Backend {
   DType activation_dtype() const override { return real_.activation_dtype(); }
   DType weight_dtype(DType stored) const override { return real_.weight_dtype(stored); }
   size_t memory_bytes() const override { return real_.memory_bytes(); }
+  size_t available_bytes() const override { return real_.available_bytes(); }
+  int64_t full_speed_rows() const override { return real_.full_speed_rows(); }
   bool reads_host_memory() const override { return real_.reads_host_memory(); }
 
   Buffer allocate(size_t bytes, Memory memory) override;

@@ -6,6 +6,7 @@
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "trainer/commands.h"
+#include "trainer/memory_plan.h"
 #include "trainer/plan_backend.h"
 #include "trainer/progress.h"
 #include "trainer/runtime.h"
@@ -44,33 +45,28 @@ int plan_command(const PlanOptions& options) {
   const RunConfig config = load_run_config(options.config, options.overrides);
   const ModelConfig model = load_model_config(config.model.path, config.model.rope_scaling);
   const auto real = make_backend(config);
-  PlanBackend plan(*real);
   const std::optional<ModelFiles> files = find_weights(config.model.path);
-  const FrozenWeights weights = FrozenWeights::shapes(model, plan, files ? &*files : nullptr);
-  Session session(plan, model, weights, session_options(config));
+  const size_t budget =
+      options.memory_gb > 0 ? static_cast<size_t>(options.memory_gb * 1e9) : memory_budget(*real, config);
+  const MemoryPlan layout = plan_memory(*real, config, model, files ? &*files : nullptr, budget);
 
   size_t total = 0;
   TextTable memory({"memory", "size"});
-  for (const MemoryItem& item : session.memory()) {
+  for (const MemoryItem& item : layout.items) {
     memory.add_row({item.what, megabytes(item.bytes)});
     total += item.bytes;
   }
   memory.add_rule();
   memory.add_row({"total", megabytes(total)});
-  const double available =
-      options.memory_gb > 0 ? options.memory_gb * 1e9 : static_cast<double>(real->memory_bytes());
   fmt::print("{} on {}\n\n{}\n", config.model.path, real->name(), memory.to_string());
   if (!files) fmt::print("(no weights in {} yet: planned as bf16)\n\n", config.model.path);
-  // Weights that operations read where the file is mapped give way to other memory.
-  const size_t frozen = real->reads_host_memory() ? static_cast<size_t>(weights.bytes()) : 0;
-  if (static_cast<double>(total - frozen) > available) {
-    fmt::print(
-        "does not fit: {} beyond the mapped weights, {} available. Lower train.batch_size (one residual "
-        "stream "
-        "each) or data.sequence_length.\n\n",
-        megabytes(total - frozen), megabytes(static_cast<size_t>(available)));
-  }
+  if (!layout.fits()) fmt::print("{}\n\n", layout.refusal(real->name()));
 
+  PlanBackend plan(*real);
+  FrozenWeights weights = FrozenWeights::shapes(model, plan, files ? &*files : nullptr, layout.weights);
+  SessionOptions session_setup = session_options(config);
+  session_setup.residuals = layout.residuals;
+  Session session(plan, model, weights, session_setup);
   MachineSpeed speed{options.gflops * 1e9, options.gflops * 1e9, options.bandwidth * 1e9};
   if (options.gflops <= 0 || options.bandwidth <= 0) {
     const MachineSpeed measured = probe_speed(*real, model.head_dim);

@@ -27,6 +27,7 @@ class CrossCheck {
 
   void run() const {
     check_precision();
+    check_places();
     check_rope_scaling();
     if (config_.gates.size() > kMaxGates) {
       refuse("gates", "found {} entries, expected at most {}, which one sweep trains", config_.gates.size(),
@@ -47,6 +48,19 @@ class CrossCheck {
   void check_precision() const {
     if (config_.device == "cpu" && config_.precision == "bf16") {
       refuse("precision", "found \"bf16\", but device \"cpu\" computes in fp32; use \"auto\" or \"fp32\"");
+    }
+  }
+
+  void check_places() const {
+    if (config_.device != "cpu") return;
+    if (config_.model.weights != "auto") {
+      refuse("model.weights",
+             "found \"{}\", but device \"cpu\" reads weights where their files are mapped; use \"auto\"",
+             config_.model.weights);
+    }
+    if (config_.train.residuals != "auto") {
+      refuse("train.residuals", "found \"{}\", but device \"cpu\" has one memory alone; use \"auto\"",
+             config_.train.residuals);
     }
   }
 

@@ -9,8 +9,9 @@
 namespace seer {
 
 struct ModelConfigSection {
-  std::string path;          ///< Hugging Face model folder (config.json, safetensors, tokenizer).
-  std::string rope_scaling;  ///< JSON object as text, in place of config.json's own; empty: as stored.
+  std::string path;              ///< Hugging Face model folder (config.json, safetensors, tokenizer).
+  std::string rope_scaling;      ///< JSON object as text, in place of config.json's own; empty: as stored.
+  std::string weights = "auto";  ///< auto, resident, stream
 
   bool operator==(const ModelConfigSection&) const = default;
 };
@@ -85,6 +86,7 @@ struct TrainConfig {
   int64_t save_every = 100;  ///< Steps between checkpoints; 0: only at the end.
   int64_t keep_last = 2;     ///< Checkpoints kept.
   int64_t log_every = 1;
+  std::string residuals = "auto";  ///< auto, device, host
 
   bool operator==(const TrainConfig&) const = default;
 };
@@ -110,6 +112,7 @@ struct RunConfig {
   ModelConfigSection model;
   std::string device = "cpu";      ///< cpu, cuda
   std::string precision = "auto";  ///< auto, bf16, fp32
+  double memory_gb = 0;            ///< Device memory the run may take; 0: all that is free
   int64_t threads = 0;             ///< CPU worker threads; 0: all
   uint64_t seed = 42;
   std::vector<GateEntryConfig> gates;  ///< At least one.

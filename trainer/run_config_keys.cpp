@@ -81,6 +81,12 @@ ConfigSection describe_model(ModelConfigSection& c) {
                 "\"original_max_position_embeddings\":32768}"},
        "Takes the place of the rope scaling in the model's config.json (YaRN switched on by hand); empty: as "
        "stored there."},
+      {"weights",
+       &c.weights,
+       {.texts = {"auto", "resident", "stream"}},
+       "On a GPU: all layers in its memory, or each read from the files while the one before computes. auto: "
+       "resident "
+       "if it fits. The CPU reads weights where the files are mapped and takes auto alone."},
   }};
 }
 
@@ -234,6 +240,12 @@ ConfigSection describe_train(TrainConfig& c) {
        "Steps between checkpoints; 0: only at the end."},
       {"keep_last", &c.keep_last, {.at_least = 1, .at_most = 1'000'000}, "Checkpoints kept."},
       {"log_every", &c.log_every, {.at_least = 1, .at_most = kMaxSteps}, "Steps between progress lines."},
+      {"residuals",
+       &c.residuals,
+       {.texts = {"auto", "device", "host"}},
+       "Where a GPU keeps the residual streams of a step's sequences between two layers: its own memory, or "
+       "pinned "
+       "host memory, copied behind the compute. auto: device if they fit. The CPU takes auto alone."},
   }};
 }
 
@@ -281,6 +293,10 @@ ConfigSection describe(RunConfig& c) {
        "Activations and weights of the base model: auto is bf16 on a GPU and fp32 on the CPU, which has no "
        "other. "
        "fp32 on a GPU is a slow reference. Gates always learn in fp32."},
+      {"memory_gb",
+       &c.memory_gb,
+       {.at_least = 0, .at_most = 1e6},
+       "Device memory that the run may take, in 10^9 bytes; 0: all that is free."},
       {"threads", &c.threads, {.at_least = 0, .at_most = 1024}, "CPU worker threads; 0: one for each core."},
       {"seed", &c.seed, {}, "Seed of fresh gate weights and of the shuffle."},
       {"gates",

@@ -28,7 +28,7 @@ std::vector<int64_t> distinct_block_sizes(const std::vector<GateEntryConfig>& ga
 
 }  // namespace
 
-Session::Session(Backend& backend, const ModelConfig& model, const FrozenWeights& weights,
+Session::Session(Backend& backend, const ModelConfig& model, FrozenWeights& weights,
                  const SessionOptions& options)
     : backend_(backend),
       model_(model),
@@ -42,17 +42,15 @@ Session::Session(Backend& backend, const ModelConfig& model, const FrozenWeights
     gates_.emplace_back(backend_, *queue_, entry, model_, capacity);
   scalars_ = std::make_unique<StepScalars>(backend_, model_.num_layers, model_.num_heads,
                                            static_cast<int64_t>(gates_.size()), options_.densities);
-  const DType act = backend_.activation_dtype();
-  const Shape residual{capacity, model_.hidden_size};
   for (int64_t m = 0; m < options_.batch_size; ++m) {
     batches_.emplace_back(backend_, capacity, distinct_block_sizes(options_.gates));
-    residual_buffers_.push_back(backend_.allocate(residual.numel() * size_of(act), Memory::kDevice));
-    residuals_.push_back(residual_buffers_.back().tensor(act, residual));
   }
+  residuals_ = std::make_unique<Residuals>(backend_, options_.batch_size, capacity, model_.hidden_size,
+                                           options_.residuals);
   const size_t arena_bytes = plan_arena();
   arena_ = std::make_unique<Arena>(backend_.allocate(arena_bytes, Memory::kDevice));
   sweep_ = std::make_unique<Sweep>(backend_, *queue_, *arena_,
-                                   FrozenModel{model_, weights_, token_rope_->table()}, residuals_, heads_);
+                                   FrozenModel{model_, weights_, token_rope_->table()}, *residuals_, heads_);
   list_memory(arena_bytes);
   backend_.synchronize(*queue_);
 }
@@ -63,18 +61,17 @@ void Session::list_memory(size_t arena_bytes) {
   size_t gates = 0;
   size_t rope = token_rope_->bytes();
   size_t rest = scalars_->device_bytes();
-  size_t residuals = 0;
   for (const GateTraining& gate : gates_) {
     gates += gate.params_bytes();
     rope += gate.rope_bytes();
     rest += gate.workspace_bytes();
   }
   for (const MicroBatch& batch : batches_) rest += batch.device_bytes();
-  for (const Buffer& buffer : residual_buffers_) residuals += buffer.bytes();
-  memory_ = {{"frozen weights (as stored)", static_cast<size_t>(weights_.bytes())},
+  memory_ = {{weights_.streamed() ? "frozen weights (embedding and two layers)" : "frozen weights",
+              static_cast<size_t>(weights_.bytes())},
              {"gates, gradients and moments", gates},
              {"rotary tables", rope},
-             {"residual streams", residuals},
+             {"residual streams", residuals_->device_bytes()},
              {"layer arena", arena_bytes},
              {"token ids, layouts and scalars", rest}};
 }
@@ -100,7 +97,8 @@ size_t Session::measure_arena(SweepMode mode, HeadRange heads) {
   } else {
     batch.assign(plan, *queue, blank_sequence(options_.max_tokens));
   }
-  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights_, token_rope_->table()}, residuals_, heads);
+  FrozenWeights weights = weights_.shapes_of(model_.num_layers);
+  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights, token_rope_->table()}, *residuals_, heads);
   sweep.run(std::span(&batch, 1), gates_, *scalars_, mode, 1.0);
   return arena.peak();
 }
@@ -109,7 +107,8 @@ void Session::count_step(Backend& plan, int64_t tokens) {
   const auto queue = plan.make_queue("plan");
   Arena arena = Arena::measuring();
   for (MicroBatch& batch : batches_) batch.assign(plan, *queue, blank_sequence(tokens));
-  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights_, token_rope_->table()}, residuals_, heads_);
+  FrozenWeights weights = weights_.shapes_of(model_.num_layers);
+  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights, token_rope_->table()}, *residuals_, heads_);
   sweep.run(batches_, gates_, *scalars_, SweepMode::kTrain, 1.0);
   apply_gradients(plan, *queue, 0);
 }

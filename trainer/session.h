@@ -19,6 +19,7 @@ struct SessionOptions {
   int64_t max_tokens = 0;         ///< Of the longest sequence or pack that will be trained or evaluated on
   bool packed = false;            ///< Packs of several sequences may come: plan for their worst case
   std::vector<double> densities;  ///< Recall is evaluated at these
+  ResidualPlace residuals = ResidualPlace::kDevice;
 };
 
 /// One line of the memory plan.
@@ -31,8 +32,7 @@ class Session {
  public:
   /// Plans and takes all memory; nothing is allocated afterwards. `weights` must fit `model` and outlive the
   /// session. The gates' weights are zero until the caller draws or loads them.
-  Session(Backend& backend, const ModelConfig& model, const FrozenWeights& weights,
-          const SessionOptions& options);
+  Session(Backend& backend, const ModelConfig& model, FrozenWeights& weights, const SessionOptions& options);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -68,14 +68,13 @@ class Session {
 
   Backend& backend_;
   const ModelConfig model_;
-  const FrozenWeights& weights_;
+  FrozenWeights& weights_;
   const SessionOptions options_;
   std::unique_ptr<RopeTables> token_rope_;
   std::vector<GateTraining> gates_;
   std::unique_ptr<StepScalars> scalars_;
   std::vector<MicroBatch> batches_;
-  std::vector<Buffer> residual_buffers_;
-  std::vector<Tensor> residuals_;
+  std::unique_ptr<Residuals> residuals_;
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Sweep> sweep_;
   std::vector<MemoryItem> memory_;

@@ -4,8 +4,8 @@
 
 namespace seer {
 
-Sweep::Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& model,
-             std::span<const Tensor> residuals, HeadRange heads)
+Sweep::Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& model, Residuals& residuals,
+             HeadRange heads)
     : backend_(backend),
       queue_(queue),
       arena_(arena),
@@ -17,18 +17,17 @@ Sweep::Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& mo
 
 void Sweep::run(std::span<const MicroBatch> batches, std::span<GateTraining> gates,
                 const StepScalars& scalars, SweepMode mode, double loss_factor) {
-  SEER_CHECK(batches.size() <= residuals_.size(), "{} micro-batches, {} residual streams", batches.size(),
-             residuals_.size());
-  for (size_t m = 0; m < batches.size(); ++m) {
-    backend_.embed(queue_, batches[m].ids(), model_.weights.embedding(),
-                   residuals_[m].slice_rows(0, batches[m].tokens()));
-  }
+  residuals_.start(batches, model_.config.num_layers);
   for (int64_t layer = 0; layer < model_.config.num_layers; ++layer) {
+    const LayerWeights& weights = model_.weights.begin_layer(queue_, layer);
     for (size_t m = 0; m < batches.size(); ++m) {
-      distill(layer, batches[m], residuals_[m].slice_rows(0, batches[m].tokens()), gates, scalars, mode,
-              loss_factor);
+      const Tensor x = residuals_.begin(backend_, queue_, layer, static_cast<int64_t>(m));
+      if (layer == 0) backend_.embed(queue_, batches[m].ids(), model_.weights.embedding(), x);
+      distill(layer, weights, batches[m], x, gates, scalars, mode, loss_factor);
+      residuals_.end(backend_, queue_, layer, static_cast<int64_t>(m));
       arena_.reset();  // nothing of the layer survives but x and the gates' gradients
     }
+    model_.weights.end_layer(queue_, layer);
     if (mode == SweepMode::kTrain) flag_gradients(layer, gates, scalars);
   }
 }
@@ -41,9 +40,9 @@ void Sweep::flag_gradients(int64_t layer, std::span<GateTraining> gates, const S
   }
 }
 
-void Sweep::distill(int64_t layer, const MicroBatch& batch, Tensor x, std::span<GateTraining> gates,
-                    const StepScalars& scalars, SweepMode mode, double loss_factor) {
-  const LayerWeights& weights = model_.weights.layer(layer);
+void Sweep::distill(int64_t layer, const LayerWeights& weights, const MicroBatch& batch, Tensor x,
+                    std::span<GateTraining> gates, const StepScalars& scalars, SweepMode mode,
+                    double loss_factor) {
   const bool last = layer + 1 == model_.config.num_layers;  // nobody needs the last layer's output
   const Qkv qkv = project_qkv(context_, model_.config, weights, x, /*need_output=*/!last);
   backend_.flag_not_finite(queue_, qkv.q_pre, scalars.not_finite(layer));

@@ -13,6 +13,7 @@
 #include "src/model/rope.h"
 #include "trainer/gate_training.h"
 #include "trainer/micro_batch.h"
+#include "trainer/residuals.h"
 #include "trainer/step_scalars.h"
 
 namespace seer {
@@ -32,15 +33,14 @@ enum class HeadRange {
 /// The frozen model as the sweep uses it.
 struct FrozenModel {
   const ModelConfig& config;
-  const FrozenWeights& weights;
+  FrozenWeights& weights;
   RopeTable tokens;  ///< For positions 0 .. the longest sequence
 };
 
 class Sweep {
  public:
-  /// `residuals`: one buffer [capacity, hidden] act for each micro-batch of a step.
-  Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& model,
-        std::span<const Tensor> residuals, HeadRange heads);
+  Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& model, Residuals& residuals,
+        HeadRange heads);
 
   /// Runs every micro-batch through every layer. Losses (and in kEvaluate recalls) are added to `scalars` as
   /// `loss_factor` times each micro-batch's; gradients are added to the gates' as the gradient of
@@ -50,15 +50,15 @@ class Sweep {
            SweepMode mode, double loss_factor);
 
  private:
-  void distill(int64_t layer, const MicroBatch& batch, Tensor x, std::span<GateTraining> gates,
-               const StepScalars& scalars, SweepMode mode, double loss_factor);
+  void distill(int64_t layer, const LayerWeights& weights, const MicroBatch& batch, Tensor x,
+               std::span<GateTraining> gates, const StepScalars& scalars, SweepMode mode, double loss_factor);
   void flag_gradients(int64_t layer, std::span<GateTraining> gates, const StepScalars& scalars);
 
   Backend& backend_;
   Queue& queue_;
   Arena& arena_;
   FrozenModel model_;
-  std::span<const Tensor> residuals_;
+  Residuals& residuals_;
   LayerContext context_;
 };
 

@@ -8,6 +8,7 @@
 #include "src/io/atomic_file.h"
 #include "trainer/checkpoint.h"
 #include "trainer/gates_folder.h"
+#include "trainer/memory_plan.h"
 #include "trainer/progress.h"
 #include "trainer/run_folder.h"
 #include "trainer/runtime.h"
@@ -51,8 +52,9 @@ class Training {
         model_(load_model_config(config.model.path, config.model.rope_scaling)),
         text_(make_text_pipeline(config, model_)),
         load_queue_(backend_->make_queue("load")),
-        weights_(*backend_, *load_queue_, model_, config.model.path),
-        session_(*backend_, model_, weights_, session_options(config)) {
+        memory_(plan_memory()),
+        weights_(*backend_, *load_queue_, model_, config.model.path, memory_.weights),
+        session_(*backend_, model_, weights_, options()) {
     if (config_.data.sequence_length > model_.max_position_embeddings) {
       log::warn("data.sequence_length {} is longer than the model's max_position_embeddings {}",
                 config_.data.sequence_length, model_.max_position_embeddings);
@@ -128,6 +130,20 @@ class Training {
  private:
   const RunPaths& paths() const { return folder_->paths(); }
 
+  MemoryPlan plan_memory() const {
+    const ModelFiles files(config_.model.path);
+    MemoryPlan plan =
+        seer::plan_memory(*backend_, config_, model_, &files, memory_budget(*backend_, config_));
+    if (!plan.fits()) fail("{}", plan.refusal(backend_->name()));
+    return plan;
+  }
+
+  SessionOptions options() const {
+    SessionOptions options = session_options(config_);
+    options.residuals = memory_.residuals;
+    return options;
+  }
+
   /// Fresh weights, weights of other gates, or everything of the newest checkpoint.
   void start_weights(bool resume) {
     const auto checkpoint = resume ? latest_checkpoint(paths().checkpoints()) : std::nullopt;
@@ -196,6 +212,7 @@ class Training {
   ModelConfig model_;
   TextPipeline text_;
   std::unique_ptr<Queue> load_queue_;
+  MemoryPlan memory_;
   FrozenWeights weights_;
   Session session_;
   std::optional<RunFolder> folder_;

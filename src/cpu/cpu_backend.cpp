@@ -29,6 +29,9 @@ class CpuBackend final : public Backend {
   size_t memory_bytes() const override {
     return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(::sysconf(_SC_PAGE_SIZE));
   }
+  /// What the kernel could page out or drop for us is not counted: all of it may be taken.
+  size_t available_bytes() const override { return memory_bytes(); }
+  int64_t full_speed_rows() const override { return 1024; }
   bool reads_host_memory() const override { return reads_host_memory_; }
 
   Buffer allocate(size_t bytes, Memory) override {

@@ -106,6 +106,16 @@ const NamedTensor& ModelFiles::at(std::string_view name) const {
        nearest_names(name, known));
 }
 
+FileLocation ModelFiles::locate(const NamedTensor& tensor) const {
+  for (const SafetensorsFile& file : files_) {
+    const std::span<const std::byte> mapped = file.mapped();
+    if (tensor.bytes.data() >= mapped.data() && tensor.bytes.data() < mapped.data() + mapped.size()) {
+      return {file.display_name(), tensor.bytes.data() - mapped.data()};
+    }
+  }
+  fail("{}: tensor {} is in none of the model's files", folder_.string(), tensor.name);
+}
+
 std::vector<std::string> ModelFiles::names() const {
   std::vector<std::string> names;
   names.reserve(tensors_.size());

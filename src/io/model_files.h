@@ -11,6 +11,12 @@
 
 namespace seer {
 
+/// Where the bytes of a tensor lie.
+struct FileLocation {
+  std::filesystem::path path;
+  int64_t offset = 0;
+};
+
 /// Opens `model.safetensors`, or else the shards that `model.safetensors.index.json` lists under
 /// "weight_map"; each shard is mapped once. Throws an Error naming folder, shard and tensor for: neither
 /// file present, a shard that is missing, a tensor that the index promises and its shard lacks, an index
@@ -27,6 +33,9 @@ class ModelFiles {
 
   /// The tensor of that name; throws an Error naming the folder, the tensor and the nearest names there are.
   const NamedTensor& at(std::string_view name) const;
+
+  /// Where the bytes of one of these tensors lie.
+  FileLocation locate(const NamedTensor& tensor) const;
 
   /// All names, sorted.
   std::vector<std::string> names() const;

@@ -44,6 +44,11 @@ class SafetensorsFile {
   /// The "__metadata__" object of the header; empty if there is none.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
+  /// The whole file as it is mapped; nothing after parse().
+  std::span<const std::byte> mapped() const {
+    return mapping_ ? mapping_->data() : std::span<const std::byte>();
+  }
+
   /// The path, or the display name given to parse().
   const std::string& display_name() const { return display_name_; }
 

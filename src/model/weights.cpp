@@ -16,6 +16,7 @@ namespace {
 const NamedTensor& checked(const ModelFiles& files, const std::string& name, const Shape& shape) {
   const NamedTensor& tensor = files.at(name);
   std::vector<int64_t> expected;
+  expected.reserve(shape.rank());
   for (int axis = 0; axis < shape.rank(); ++axis) expected.push_back(shape[axis]);
   if (tensor.shape != expected) {
     fail("{}: tensor {} is {}: config.json asks for {}", files.folder().string(), name,
@@ -28,8 +29,17 @@ const NamedTensor& checked(const ModelFiles& files, const std::string& name, con
   return tensor;
 }
 
+/// Where a tensor of `dtype` goes in a buffer that is filled up to `used`: parts of a stack lie one behind the
+/// other, everything else is aligned.
+size_t place(size_t used, bool stacked) {
+  constexpr size_t kAlignment = 256;
+  return stacked ? used : (used + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+}  // namespace
+
 /// Copies host tensors to the backend through two pinned buffers in turn, converting on the way.
-class Uploader {
+class FrozenWeights::Uploader {
  public:
   Uploader(Backend& backend, Queue& queue) : backend_(backend), queue_(queue) {}
   Uploader(const Uploader&) = delete;
@@ -92,15 +102,6 @@ class Uploader {
   std::vector<float> wide_;
 };
 
-/// Where a tensor of `dtype` goes in a buffer that is filled up to `used`: parts of a stack lie one behind the
-/// other, everything else is aligned.
-size_t place(size_t used, bool stacked) {
-  constexpr size_t kAlignment = 256;
-  return stacked ? used : (used + kAlignment - 1) / kAlignment * kAlignment;
-}
-
-}  // namespace
-
 /// One tensor of a model: what files call it, what it must be, and the view that stands for it.
 struct FrozenWeights::Slot {
   std::string name;
@@ -108,54 +109,134 @@ struct FrozenWeights::Slot {
   bool is_norm;
   bool stacked;  ///< Belongs right behind the slot before
   ConstTensor* view;
+
+  DType dtype(const Backend& backend, DType stored) const {
+    return is_norm ? backend.activation_dtype() : backend.weight_dtype(stored);
+  }
 };
 
 FrozenWeights::FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& config,
-                             const std::filesystem::path& folder)
-    : files_(folder) {
+                             const std::filesystem::path& folder, const WeightOptions& options)
+    : files_(folder), head_(options.head), streamed_(options.stream) {
   Uploader uploader(backend, queue);
-  fill(config, [&](std::span<const Slot> slots) {
-    std::vector<const NamedTensor*> stored;
-    std::vector<DType> dtypes;
-    std::vector<bool> mapped;
-    size_t bytes = 0;
-    for (const Slot& slot : slots) {
-      const NamedTensor& tensor = checked(*files_, slot.name, slot.shape);
-      const DType dtype = slot.is_norm ? backend.activation_dtype() : backend.weight_dtype(tensor.dtype);
-      const bool aligned = reinterpret_cast<uintptr_t>(tensor.bytes.data()) % size_of(tensor.dtype) == 0;
-      stored.push_back(&tensor);
-      dtypes.push_back(dtype);
-      mapped.push_back(dtype == tensor.dtype && aligned && backend.reads_host_memory());
-      if (!mapped.back()) bytes = place(bytes, slot.stacked) + slot.shape.numel() * size_of(dtype);
-    }
-    if (bytes > 0) owned_.push_back(backend.allocate(bytes, Memory::kDevice));
-    size_t used = 0;
-    for (size_t i = 0; i < slots.size(); ++i) {
-      if (mapped[i]) {
-        *slots[i].view = ConstTensor(stored[i]->bytes.data(), dtypes[i], slots[i].shape);
-        continue;
-      }
-      used = place(used, slots[i].stacked);
-      const Tensor device(static_cast<char*>(owned_.back().data()) + used, dtypes[i], slots[i].shape);
-      uploader.upload(stored[i]->bytes.data(), stored[i]->dtype, device);
-      *slots[i].view = device;
-      used += slots[i].shape.numel() * size_of(dtypes[i]);
-    }
-  });
+  const Fill load = [&](std::span<const Slot> slots) { load_group(slots, backend, uploader); };
+  if (options.stream) {
+    fill_outer(config, load);
+    start_stream(backend, config, options.read_threads);
+  } else {
+    fill(config, load);
+  }
   uploader.finish();
 }
 
-FrozenWeights FrozenWeights::shapes(const ModelConfig& config, const Backend& backend,
-                                    const ModelFiles* files) {
+/// Views of the mapped files where operations can read them there; copies of the rest in one buffer.
+void FrozenWeights::load_group(std::span<const Slot> slots, Backend& backend, Uploader& uploader) {
+  struct Source {
+    const NamedTensor* tensor;
+    DType dtype;
+    bool mapped;
+  };
+  std::vector<Source> sources;
+  size_t bytes = 0;
+  for (const Slot& slot : slots) {
+    const NamedTensor& tensor = checked(*files_, slot.name, slot.shape);
+    const DType dtype = slot.dtype(backend, tensor.dtype);
+    const bool aligned = reinterpret_cast<uintptr_t>(tensor.bytes.data()) % size_of(tensor.dtype) == 0;
+    const bool mapped = dtype == tensor.dtype && aligned && backend.reads_host_memory();
+    if (!mapped) bytes = place(bytes, slot.stacked) + slot.shape.numel() * size_of(dtype);
+    sources.push_back({&tensor, dtype, mapped});
+  }
+  if (bytes > 0) owned_.push_back(backend.allocate(bytes, Memory::kDevice));
+  size_t used = 0;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const auto& [tensor, dtype, mapped] = sources[i];
+    if (mapped) {
+      *slots[i].view = ConstTensor(tensor->bytes.data(), dtype, slots[i].shape);
+      continue;
+    }
+    used = place(used, slots[i].stacked);
+    const Tensor device(static_cast<char*>(owned_.back().data()) + used, dtype, slots[i].shape);
+    uploader.upload(tensor->bytes.data(), tensor->dtype, device);
+    *slots[i].view = device;
+    used += slots[i].shape.numel() * size_of(dtype);
+  }
+}
+
+void FrozenWeights::start_stream(Backend& backend, const ModelConfig& config, int read_threads) {
+  std::vector<std::vector<WeightStream::Piece>> layers(config.num_layers);
+  size_t slot_bytes = 0;
+  for (int64_t i = 0; i < config.num_layers; ++i) {
+    LayerWeights ignored;
+    fill_layer(config, i, ignored, [&](std::span<const Slot> slots) {
+      size_t used = 0;
+      for (const Slot& slot : slots) {
+        const NamedTensor& tensor = checked(*files_, slot.name, slot.shape);
+        const DType dtype = slot.dtype(backend, tensor.dtype);
+        used = place(used, slot.stacked);
+        layers[i].push_back({.from = files_->locate(tensor),
+                             .stored = tensor.dtype,
+                             .numel = slot.shape.numel(),
+                             .offset = used,
+                             .dtype = dtype});
+        used += slot.shape.numel() * size_of(dtype);
+      }
+      slot_bytes = std::max(slot_bytes, used);
+    });
+  }
+  stream_ = std::make_unique<WeightStream>(backend, std::move(layers), slot_bytes, read_threads);
+  layers_.resize(WeightStream::kSlots);
+  for (int number = 0; number < WeightStream::kSlots; ++number) {
+    fill_layer(config, 0, layers_[number], [&](std::span<const Slot> slots) {
+      size_t used = 0;
+      for (const Slot& slot : slots) {
+        const DType dtype = slot.dtype(backend, checked(*files_, slot.name, slot.shape).dtype);
+        used = place(used, slot.stacked);
+        *slot.view = ConstTensor(static_cast<char*>(stream_->slot(number)) + used, dtype, slot.shape);
+        used += slot.shape.numel() * size_of(dtype);
+      }
+    });
+  }
+  bytes_ += static_cast<int64_t>(stream_->device_bytes());
+}
+
+FrozenWeights FrozenWeights::shapes_of(int64_t num_layers) const {
   FrozenWeights weights;
+  weights.embedding_ = embedding_;
+  weights.final_norm_ = final_norm_;
+  weights.lm_head_ = lm_head_;
+  weights.layers_ = streamed_ ? std::vector<LayerWeights>(num_layers, layers_.front()) : layers_;
+  weights.bytes_ = bytes_;
+  return weights;
+}
+
+const LayerWeights& FrozenWeights::layer(int64_t i) const {
+  SEER_CHECK(!streamed_, "layer {} of streamed weights", i);
+  return layers_[i];
+}
+
+const LayerWeights& FrozenWeights::begin_layer(Queue& queue, int64_t i) {
+  return layers_[stream_ != nullptr ? stream_->begin(queue, i) : i];
+}
+
+void FrozenWeights::end_layer(Queue& queue, int64_t i) {
+  if (stream_ != nullptr) stream_->end(queue, i);
+}
+
+FrozenWeights FrozenWeights::shapes(const ModelConfig& config, const Backend& backend,
+                                    const ModelFiles* files, const WeightOptions& options) {
+  FrozenWeights weights;
+  weights.head_ = options.head;
+  weights.streamed_ = options.stream;
   static const std::byte nowhere{};  // a non-null address: the planner never reads
   weights.fill(config, [&](std::span<const Slot> slots) {
     for (const Slot& slot : slots) {
       const DType stored = files == nullptr ? DType::kBF16 : checked(*files, slot.name, slot.shape).dtype;
-      const DType dtype = slot.is_norm ? backend.activation_dtype() : backend.weight_dtype(stored);
-      *slot.view = ConstTensor(&nowhere, dtype, slot.shape);
+      *slot.view = ConstTensor(&nowhere, slot.dtype(backend, stored), slot.shape);
     }
   });
+  if (options.stream && config.num_layers > WeightStream::kSlots) {
+    weights.bytes_ -= weights.layer_bytes_ * (config.num_layers - WeightStream::kSlots);
+  }
   return weights;
 }
 
@@ -174,12 +255,9 @@ FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelC
   FrozenWeights weights;
   Uploader uploader(backend, queue);
   weights.fill(config, [&](std::span<const Slot> slots) {
-    const auto dtype_of_slot = [&](const Slot& slot) {
-      return slot.is_norm ? backend.activation_dtype() : backend.weight_dtype(DType::kBF16);
-    };
     size_t bytes = 0;
     for (const Slot& slot : slots) {
-      bytes = place(bytes, slot.stacked) + slot.shape.numel() * size_of(dtype_of_slot(slot));
+      bytes = place(bytes, slot.stacked) + slot.shape.numel() * size_of(slot.dtype(backend, DType::kBF16));
     }
     weights.owned_.push_back(backend.allocate(bytes, Memory::kDevice));
     size_t used = 0;
@@ -191,7 +269,7 @@ FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelC
         std::copy_n(table.begin() + at, count, values.begin() + done);
         done += count;
       }
-      const DType dtype = dtype_of_slot(slot);
+      const DType dtype = slot.dtype(backend, DType::kBF16);
       used = place(used, slot.stacked);
       const Tensor device(static_cast<char*>(weights.owned_.back().data()) + used, dtype, slot.shape);
       uploader.upload(reinterpret_cast<const std::byte*>(values.data()), DType::kBF16, device);
@@ -202,69 +280,92 @@ FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelC
   return weights;
 }
 
-void FrozenWeights::fill(const ModelConfig& c, const Fill& fill_group) {
+namespace {
+
+void add_matrix(auto& slots, const std::string& name, int64_t out, int64_t in, ConstTensor& view) {
+  slots.push_back({name, Shape{out, in}, false, false, &view});
+}
+
+void add_norm(auto& slots, const std::string& name, int64_t size, ConstTensor& view) {
+  slots.push_back({name, Shape{size}, true, false, &view});
+}
+
+struct Part {
+  const char* name;
+  int64_t out;
+};
+
+/// Weights one behind the other, then biases: a backend can run the stack as one product.
+void add_stack(auto& slots, const std::string& prefix, std::initializer_list<Part> parts, int64_t in,
+               bool bias, StackedLinear& linear) {
+  for (const Part& part : parts) {
+    slots.push_back({prefix + part.name + ".weight", Shape{part.out, in}, false, linear.parts > 0,
+                     &linear.weight[linear.parts]});
+    ++linear.parts;
+  }
+  int i = 0;
+  for (const Part& part : parts) {
+    if (!bias) break;
+    slots.push_back({prefix + part.name + ".bias", Shape{part.out}, false, i > 0, &linear.bias[i]});
+    ++i;
+  }
+}
+
+int64_t bytes_of(const auto& slots) {
+  int64_t bytes = 0;
+  for (const auto& slot : slots)
+    bytes += slot.view->numel() * static_cast<int64_t>(size_of(slot.view->dtype()));
+  return bytes;
+}
+
+}  // namespace
+
+void FrozenWeights::fill_outer(const ModelConfig& c, const Fill& fill_group) {
   std::vector<Slot> slots;
-  const auto finish_group = [&] {
-    fill_group(slots);
-    for (const Slot& slot : slots) {
-      bytes_ += slot.view->numel() * static_cast<int64_t>(size_of(slot.view->dtype()));
+  add_matrix(slots, "model.embed_tokens.weight", c.vocab_size, c.hidden_size, embedding_);
+  if (head_) {
+    add_norm(slots, "model.norm.weight", c.hidden_size, final_norm_);
+    lm_head_.parts = 1;
+    if (!c.tie_word_embeddings) {
+      add_matrix(slots, "lm_head.weight", c.vocab_size, c.hidden_size, lm_head_.weight[0]);
     }
-    slots.clear();
-  };
-  const auto matrix = [&](const std::string& name, int64_t out, int64_t in, ConstTensor& view) {
-    slots.push_back({name, Shape{out, in}, false, false, &view});
-  };
-  const auto norm = [&](const std::string& name, int64_t size, ConstTensor& view) {
-    slots.push_back({name, Shape{size}, true, false, &view});
-  };
-  struct Part {
-    const char* name;
-    int64_t out;
-  };
-  // Weights one behind the other, then biases: a backend can run the stack as one product.
-  const auto stack = [&](const std::string& prefix, std::initializer_list<Part> parts, int64_t in, bool bias,
-                         StackedLinear& linear) {
-    for (const Part& part : parts) {
-      slots.push_back({prefix + part.name + ".weight", Shape{part.out, in}, false, linear.parts > 0,
-                       &linear.weight[linear.parts]});
-      ++linear.parts;
-    }
-    int i = 0;
-    for (const Part& part : parts) {
-      if (!bias) break;
-      slots.push_back({prefix + part.name + ".bias", Shape{part.out}, false, i > 0, &linear.bias[i]});
-      ++i;
-    }
-  };
+  }
+  fill_group(slots);
+  if (head_ && c.tie_word_embeddings) lm_head_.weight[0] = embedding_;
+  bytes_ += bytes_of(slots);
+}
 
-  matrix("model.embed_tokens.weight", c.vocab_size, c.hidden_size, embedding_);
-  norm("model.norm.weight", c.hidden_size, final_norm_);
-  lm_head_.parts = 1;
-  if (!c.tie_word_embeddings) matrix("lm_head.weight", c.vocab_size, c.hidden_size, lm_head_.weight[0]);
-  finish_group();
-  if (c.tie_word_embeddings) lm_head_.weight[0] = embedding_;
-
+void FrozenWeights::fill_layer(const ModelConfig& c, int64_t i, LayerWeights& layer, const Fill& fill_group) {
   const int64_t q_size = c.num_heads * c.head_dim;
   const int64_t kv_size = c.num_kv_heads * c.head_dim;
+  const std::string prefix = fmt::format("model.layers.{}.", i);
+  const std::string attention = prefix + "self_attn.";
+  const std::string mlp = prefix + "mlp.";
+  std::vector<Slot> slots;
+  add_norm(slots, prefix + "input_layernorm.weight", c.hidden_size, layer.input_norm);
+  add_norm(slots, prefix + "post_attention_layernorm.weight", c.hidden_size, layer.post_norm);
+  if (c.qk_norm) {
+    add_norm(slots, attention + "q_norm.weight", c.head_dim, layer.q_norm);
+    add_norm(slots, attention + "k_norm.weight", c.head_dim, layer.k_norm);
+  }
+  add_stack(slots, attention, {{"q_proj", q_size}, {"k_proj", kv_size}, {"v_proj", kv_size}}, c.hidden_size,
+            c.qkv_bias, layer.qkv);
+  add_stack(slots, attention, {{"o_proj", c.hidden_size}}, q_size, c.o_bias, layer.o);
+  add_stack(slots, mlp, {{"gate_proj", c.intermediate_size}, {"up_proj", c.intermediate_size}}, c.hidden_size,
+            c.mlp_bias, layer.gate_up);
+  add_stack(slots, mlp, {{"down_proj", c.hidden_size}}, c.intermediate_size, c.mlp_bias, layer.down);
+  fill_group(slots);
+}
+
+void FrozenWeights::fill(const ModelConfig& c, const Fill& fill_group) {
+  fill_outer(c, fill_group);
   layers_.resize(c.num_layers);
   for (int64_t i = 0; i < c.num_layers; ++i) {
-    const std::string prefix = fmt::format("model.layers.{}.", i);
-    const std::string attention = prefix + "self_attn.";
-    const std::string mlp = prefix + "mlp.";
-    LayerWeights& layer = layers_[i];
-    norm(prefix + "input_layernorm.weight", c.hidden_size, layer.input_norm);
-    norm(prefix + "post_attention_layernorm.weight", c.hidden_size, layer.post_norm);
-    if (c.qk_norm) {
-      norm(attention + "q_norm.weight", c.head_dim, layer.q_norm);
-      norm(attention + "k_norm.weight", c.head_dim, layer.k_norm);
-    }
-    stack(attention, {{"q_proj", q_size}, {"k_proj", kv_size}, {"v_proj", kv_size}}, c.hidden_size,
-          c.qkv_bias, layer.qkv);
-    stack(attention, {{"o_proj", c.hidden_size}}, q_size, c.o_bias, layer.o);
-    stack(mlp, {{"gate_proj", c.intermediate_size}, {"up_proj", c.intermediate_size}}, c.hidden_size,
-          c.mlp_bias, layer.gate_up);
-    stack(mlp, {{"down_proj", c.hidden_size}}, c.intermediate_size, c.mlp_bias, layer.down);
-    finish_group();
+    fill_layer(c, i, layers_[i], [&](std::span<const Slot> slots) {
+      fill_group(slots);
+      bytes_ += bytes_of(slots);
+      if (i == 0) layer_bytes_ = bytes_of(slots);
+    });
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "src/io/model_files.h"
 #include "src/model/model_config.h"
+#include "src/model/weight_stream.h"
 #include "src/ops/backend.h"
 
 namespace seer {
@@ -26,6 +28,14 @@ struct LayerWeights {
   StackedLinear down;      ///< [hidden, intermediate]
 };
 
+struct WeightOptions {
+  /// Layers are read from the files as the sweep comes to them (WeightStream), not kept on the device.
+  bool stream = false;
+  int read_threads = 4;  ///< Of a stream
+  /// Whether final_norm() and lm_head() are wanted: training has no use for them.
+  bool head = true;
+};
+
 /// All weights of a model. Where the backend reads host memory, matrices are views of the memory-mapped
 /// files, so a layer costs memory only while its pages are in use; elsewhere they are copied to the backend
 /// once.
@@ -34,31 +44,47 @@ class FrozenWeights {
   /// Opens the model in `folder` and checks every tensor's presence, shape and dtype (bf16, fp16 or fp32)
   /// against `config`. Throws Error naming file and tensor. Needs the queue only during construction.
   FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& config,
-                const std::filesystem::path& folder);
+                const std::filesystem::path& folder, const WeightOptions& options = {});
 
   /// Views with no memory behind them, for planning; dtypes are those of `files`, or bf16 if that is null.
-  static FrozenWeights shapes(const ModelConfig& config, const Backend& backend, const ModelFiles* files);
+  static FrozenWeights shapes(const ModelConfig& config, const Backend& backend, const ModelFiles* files,
+                              const WeightOptions& options = {});
 
   /// A model of this shape with random bf16 weights (matrices normal with standard deviation 0.02, norms 1), for
   /// measurements.
   static FrozenWeights random(Backend& backend, Queue& queue, const ModelConfig& config, uint64_t seed);
 
+  /// The same views without what stands behind them: for planning sweeps, which touch nothing.
+  FrozenWeights shapes_of(int64_t num_layers) const;
+
   ConstTensor embedding() const { return embedding_; }  ///< [vocab, hidden]
-  const LayerWeights& layer(int64_t i) const { return layers_[i]; }
+  /// Not of streamed weights.
+  const LayerWeights& layer(int64_t i) const;
+
+  /// A layer for the operations that `queue` is given until end_layer(). Streamed layers must be taken in their order,
+  /// one sweep after another.
+  const LayerWeights& begin_layer(Queue& queue, int64_t i);
+  void end_layer(Queue& queue, int64_t i);
   ConstTensor final_norm() const { return final_norm_; }     ///< [hidden]
   const StackedLinear& lm_head() const { return lm_head_; }  ///< [vocab, hidden], the embedding's if tied
-  /// Bytes of all tensors as they are held.
+  /// Bytes of all tensors as they are held: of streamed layers, those that are on the device at a time.
   int64_t bytes() const { return bytes_; }
+  bool streamed() const { return streamed_; }
   /// ModelFiles::fingerprint() of a model read from files.
   uint32_t fingerprint() const { return files_->fingerprint(); }
 
  private:
   struct Slot;
+  class Uploader;
   /// Sets the views of one group of slots: a layer, or what is outside the layers.
   using Fill = std::function<void(std::span<const Slot>)>;
 
   FrozenWeights() = default;
+  void fill_outer(const ModelConfig& config, const Fill& fill_group);
+  static void fill_layer(const ModelConfig& config, int64_t i, LayerWeights& layer, const Fill& fill_group);
   void fill(const ModelConfig& config, const Fill& fill_group);
+  void load_group(std::span<const Slot> slots, Backend& backend, Uploader& uploader);
+  void start_stream(Backend& backend, const ModelConfig& config, int read_threads);
 
   std::optional<ModelFiles> files_;
   std::vector<Buffer>
@@ -66,8 +92,12 @@ class FrozenWeights {
   ConstTensor embedding_;
   ConstTensor final_norm_;
   StackedLinear lm_head_;
-  std::vector<LayerWeights> layers_;
+  std::vector<LayerWeights> layers_;  // of a stream: one for each slot
+  bool head_ = true;
+  bool streamed_ = false;
   int64_t bytes_ = 0;
+  int64_t layer_bytes_ = 0;               // of one layer, where all are held
+  std::unique_ptr<WeightStream> stream_;  // reads files_
 };
 
 }  // namespace seer

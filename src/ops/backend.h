@@ -182,8 +182,11 @@ class Backend {
   virtual DType activation_dtype() const = 0;
   /// The dtype in which weights stored as `stored` (bf16, fp16 or fp32) must be given to linear() and embed().
   virtual DType weight_dtype(DType stored) const = 0;
-  /// Bytes of the memory that allocate(.., Memory::kDevice) draws on.
+  /// Bytes of the memory that allocate(.., Memory::kDevice) draws on, and how many of them it could give now.
   virtual size_t memory_bytes() const = 0;
+  virtual size_t available_bytes() const = 0;
+  /// So many rows at a time are enough for linear() to run at full speed.
+  virtual int64_t full_speed_rows() const = 0;
   /// Whether operations can read host memory (a memory-mapped weight file) where it lies.
   virtual bool reads_host_memory() const = 0;
 

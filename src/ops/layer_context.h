@@ -13,8 +13,8 @@ struct LayerContext {
   Queue& queue;
   Arena& arena;
   /// Tokens the MLP computes at a time: its inner activations are several times as wide as the residual
-  /// stream.
-  int64_t mlp_rows = 1024;
+  /// stream, so they should be no more than full speed needs.
+  int64_t mlp_rows = backend.full_speed_rows();
   /// Memory that score matrices may take: decides how many heads are distilled at a time.
   size_t score_bytes = size_t{64} << 20;
 };

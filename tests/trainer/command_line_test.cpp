@@ -1,4 +1,5 @@
 // seer-train as its users meet it: every subcommand, what it refuses, and the exit codes.
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 
@@ -20,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
@@ -537,7 +539,7 @@ TEST(PlanCommand, PlansTheLargestModelFromItsConfigAlone) {
       "--memory",    "16"};
   const ProcessResult result = seer_train(arguments);
   expect_success(result);
-  EXPECT_NEAR(megabytes(result.out, "frozen weights (as stored)"), 141e3, 1e3) << "70.6 G parameters in bf16";
+  EXPECT_NEAR(megabytes(result.out, "frozen weights"), 139e3, 1e3) << "70.6 G parameters in bf16, but for lm_head";
   EXPECT_THAT(result.out, HasSubstr("does not fit"));
 }
 
@@ -556,6 +558,30 @@ TEST(BenchCommand, RefusesBeforeItMeasures) {
   expect_refusal(seer_train({"bench", "cpu", "--repeats", "0"}), kUsage, {"--repeats"});
   expect_refusal(seer_train({"bench", "cpu", "--threads", "-1"}), kUsage, {"--threads"});
   expect_refusal(seer_train({"bench", "cpu", "--model", (folder / "none").string()}), kFailure, {"none"});
+}
+
+TEST(BenchCommand, RefusesGpuOptionsBeforeItLooksForAGpu) {
+  expect_refusal(seer_train({"bench", "attention", "--seq", "8192,0"}), kUsage, {"--seq"});
+  expect_refusal(seer_train({"bench", "attention", "--block", "48"}), kUsage, {"--block"});
+  expect_refusal(seer_train({"bench", "gemm", "--model-config", "/no/such/config.json"}), kUsage,
+                 {"--model-config"});
+  expect_refusal(seer_train({"bench", "step", "--gates", "17"}), kUsage, {"--gates"});
+}
+
+TEST(BenchCommand, SaysWhatAGpuBenchLacks) {
+  const TempDir folder;
+  const fs::path report = folder / "report.json";
+  ::setenv("CUDA_VISIBLE_DEVICES", "", 1);  // the child sees no GPU, even where there is one
+  for (const char* bench : {"attention", "gemm", "step"}) {
+    SCOPED_TRACE(bench);
+    const ProcessResult result = seer_train({"bench", bench, "--json", report.string()});
+    expect_refusal(result, kFailure, {});
+    EXPECT_THAT(result.err, AnyOf(HasSubstr("no CUDA backend"), HasSubstr("no NVIDIA driver"),
+                                  HasSubstr("update the driver"), HasSubstr("no usable GPU")));
+    EXPECT_THAT(result.out, IsEmpty());
+    EXPECT_FALSE(fs::exists(report));
+  }
+  ::unsetenv("CUDA_VISIBLE_DEVICES");
 }
 
 TEST(BenchCommand, MeasuresATokenizer) {

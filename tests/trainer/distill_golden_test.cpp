@@ -69,7 +69,7 @@ TEST(DistillGolden, LossesNormsAndWeights) {
     const auto backend = backends().back().make();
     const auto queue = backend->make_queue("load");
     const ModelConfig model = load_model_config(folder);
-    const FrozenWeights weights(*backend, *queue, model, folder);
+    FrozenWeights weights(*backend, *queue, model, folder, {.head = false});
     Session session(*backend, model, weights,
                     {.gates = {entry_of(golden)},
                      .total_steps = steps,

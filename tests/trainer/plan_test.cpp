@@ -32,7 +32,7 @@ class PlannedSession {
       : cpu_(make_cpu_backend({.threads = threads})),
         plan_(*cpu_),
         model_(parse_model_config(tiny_config_json(model), "tiny")),
-        weights_(FrozenWeights::shapes(model_, plan_, nullptr)),
+        weights_(FrozenWeights::shapes(model_, plan_, nullptr, {.head = false})),
         session_(plan_, model_, weights_, options) {}
 
   Session* operator->() { return &session_; }

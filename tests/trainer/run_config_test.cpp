@@ -60,7 +60,7 @@ TEST(RunConfig, MinimalConfigHasTheDefaultsOfTheStruct) {
 TEST(RunConfig, EveryKeyIsReadIntoItsMember) {
   const RunConfig c = parse(R"({
     "model": {"path": "m", "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
-    "device": "cpu", "precision": "fp32", "threads": 3, "seed": 18446744073709551615,
+    "device": "cpu", "precision": "fp32", "memory_gb": 1.5, "threads": 3, "seed": 18446744073709551615,
     "gates": [{
       "name": "g", "type": "Qmax_Kmin", "block_size": 128, "hidden_size": 48, "force_double": true,
       "init_from": "i", "loss_scale": 2.5, "loss_reduction": "rows",
@@ -76,8 +76,9 @@ TEST(RunConfig, EveryKeyIsReadIntoItsMember) {
     "eval": {"files": ["h"], "every": 18, "sequences": 19, "sequence_length": 256, "densities": [0.5, 1]},
     "output": {"dir": "o", "tensorboard": false}
   })");
-  EXPECT_EQ(c.model, (ModelConfigSection{"m", R"({"rope_type":"yarn","factor":4.0})"}));
+  EXPECT_EQ(c.model, (ModelConfigSection{"m", R"({"rope_type":"yarn","factor":4.0})", "auto"}));
   EXPECT_EQ(c.precision, "fp32");
+  EXPECT_EQ(c.memory_gb, 1.5);
   EXPECT_EQ(c.threads, 3);
   EXPECT_EQ(c.seed, 18446744073709551615U);
   ASSERT_EQ(c.gates.size(), 1U);
@@ -118,8 +119,8 @@ TEST(RunConfig, PrintsKeysInTheOrderOfTheStruct) {
   const auto printed = nlohmann::ordered_json::parse(to_json(RunConfig{}));
   std::vector<std::string> keys;
   for (const auto& [key, value] : printed.items()) keys.push_back(key);
-  EXPECT_THAT(keys, testing::ElementsAre("model", "device", "precision", "threads", "seed", "gates", "data",
-                                         "train", "eval", "output"));
+  EXPECT_THAT(keys, testing::ElementsAre("model", "device", "precision", "memory_gb", "threads", "seed",
+                                         "gates", "data", "train", "eval", "output"));
 }
 
 TEST(RunConfig, RefusesToPrintWhatIsNoJson) {
@@ -160,8 +161,8 @@ TEST(RunConfig, UnknownKeysLikeNoOtherListTheKeys) {
   EXPECT_EQ(refusal(minimal(R"(,"output2": 1, "zzz": 1)")),
             "run.json:1: output2: unknown key; did you mean output?");
   EXPECT_EQ(refusal(minimal(R"(,"qqqq": 1)")),
-            "run.json:1: qqqq: unknown key; the keys of a config are model, device, precision, threads, "
-            "seed, gates, data, "
+            "run.json:1: qqqq: unknown key; the keys of a config are model, device, precision, memory_gb, "
+            "threads, seed, gates, data, "
             "train, eval, output");
   EXPECT_EQ(refusal_of_set("output.qqqq=1"),
             "--set output.qqqq=1: output.qqqq: unknown key; the keys of output are dir, tensorboard");
@@ -296,6 +297,15 @@ TEST(RunConfig, OneSweepTrainsSoManyGates) {
   for (int i = 1; i < 17; ++i) list += fmt::format(R"(, {{"name": "g{}"}})", i);
   EXPECT_THAT(refusal_of_set("gates=[" + list + "]"),
               HasSubstr("gates: found 17 entries, expected at most 16"));
+}
+
+TEST(RunConfig, PlacesAreThoseOfTheDevice) {
+  EXPECT_THAT(refusal_of_set("model.weights=stream"),
+              HasSubstr("reads weights where their files are mapped"));
+  EXPECT_THAT(refusal_of_set("train.residuals=host"), HasSubstr("has one memory alone"));
+  const RunConfig c = parse(minimal(), {"device=cuda", "model.weights=stream", "train.residuals=host"});
+  EXPECT_EQ(c.model.weights, "stream");
+  EXPECT_EQ(c.train.residuals, "host");
 }
 
 TEST(RunConfig, PrecisionIsOneOfTheDevice) {

@@ -21,11 +21,12 @@ bool same_bits(double a, double b) {
 }  // namespace
 
 LoadedSession::LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
-                             const CpuOptions& cpu, uint64_t seed)
-    : backend_(make_cpu_backend(cpu)),
+                             std::unique_ptr<Backend> backend, uint64_t seed)
+    : backend_(std::move(backend)),
       queue_(backend_->make_queue("load")),
       model_(load_model_config(model_folder)),
-      weights_(std::make_unique<FrozenWeights>(*backend_, *queue_, model_, model_folder)),
+      weights_(std::make_unique<FrozenWeights>(*backend_, *queue_, model_, model_folder,
+                                               WeightOptions{.head = false})),
       session_(std::make_unique<Session>(*backend_, model_, *weights_, options)) {
   for (GateTraining& gate : session_->gates()) {
     gate.params().init_normal(*backend_, session_->queue(), seed, model_.initializer_range);

@@ -1,6 +1,7 @@
 // Trainings inside this process, on random tokens, with everything that comes out of them in comparable form.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,11 +12,14 @@
 
 namespace seer::test {
 
-/// A session on a model folder, with the CPU backend and the weights that it needs.
+/// A session on a model folder, with the backend and the weights that it needs.
 class LoadedSession {
  public:
   LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
-                const CpuOptions& cpu = {.threads = 2}, uint64_t seed = 42);
+                std::unique_ptr<Backend> backend, uint64_t seed = 42);
+  LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
+                const CpuOptions& cpu = {.threads = 2}, uint64_t seed = 42)
+      : LoadedSession(model_folder, options, make_cpu_backend(cpu), seed) {}
 
   Session& operator*() { return *session_; }
   Session* operator->() { return session_.get(); }

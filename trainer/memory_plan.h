@@ -1,0 +1,34 @@
+// How a run's memory is laid out, decided before any of it is taken.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "src/io/model_files.h"
+#include "trainer/run_config.h"
+#include "trainer/session.h"
+
+namespace seer {
+
+struct MemoryPlan {
+  WeightOptions weights;                             ///< What model.weights comes to
+  ResidualPlace residuals = ResidualPlace::kDevice;  ///< What train.residuals comes to
+  std::vector<MemoryItem> items;                     ///< Device memory by purpose
+  size_t needed = 0;  ///< Bytes; without weights that are read where their files are mapped
+  size_t budget = 0;  ///< memory_gb, or what the device could give
+
+  bool fits() const { return needed <= budget; }
+  /// By how much it does not fit, and which key to lower.
+  std::string refusal(const std::string& device) const;
+};
+
+/// The first layout that fits of those that model.weights and train.residuals allow: everything on the device, then
+/// residuals on the host, then weights streamed, then both; if none does, the last. Runs the sweep's planner for each:
+/// nothing is allocated. `files` may be null: weights are then planned as bf16.
+MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const ModelConfig& model,
+                       const ModelFiles* files, size_t budget);
+
+/// config.memory_gb, or else what the backend could allocate now.
+size_t memory_budget(const Backend& backend, const RunConfig& config);
+
+}  // namespace seer
