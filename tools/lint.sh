@@ -19,6 +19,12 @@ if [[ "$base" == all ]]; then
 else
   mapfile -t changed < <(git diff --name-only --diff-filter=AM "$base" -- 'src/*.cpp' 'data/*.cpp' 'trainer/*.cpp')
 fi
+# A build with CUDA compiles other files than one without.
+compiled=()
+for file in "${changed[@]}"; do
+  if grep -q "/$file\"" build/release/compile_commands.json; then compiled+=("$file"); fi
+done
+changed=("${compiled[@]}")
 if [[ ${#changed[@]} -gt 0 ]]; then
   printf '%s\n' "${changed[@]}" | xargs -P "$(nproc)" -n 4 timeout 1500 clang-tidy -p build/release --quiet 2>/dev/null
 fi

@@ -1,4 +1,5 @@
-// `seer-train bench`: medians of repeated runs on random data, beside a peer measured in the same run.
+// `seer-train bench cpu` and `bench tokenizer`: medians of repeated runs on random data, beside a peer measured in the
+// same run.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -17,6 +18,7 @@
 #include "src/io/atomic_file.h"
 #include "src/model/frozen_layer.h"
 #include "src/model/rope.h"
+#include "trainer/bench_report.h"
 #include "trainer/commands.h"
 #include "trainer/eigen_peer.h"
 #include "trainer/plan_backend.h"
@@ -30,11 +32,6 @@ double seconds_of(const std::function<void()>& body) {
   const auto start = std::chrono::steady_clock::now();
   body();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 constexpr const char* kSeerNano = R"({"model_type": "llama", "hidden_size": 128, "intermediate_size": 352,
@@ -157,7 +154,7 @@ size_t peak_resident_bytes() {
 StepMemory nano_step_memory(Backend& backend, int64_t tokens) {
   const ModelConfig nano = parse_model_config(kSeerNano, "seer-nano's shape");
   const auto queue = backend.make_queue("bench");
-  const FrozenWeights weights = FrozenWeights::random(backend, *queue, nano, 7);
+  FrozenWeights weights = FrozenWeights::random(backend, *queue, nano, 7);
   const size_t before = resident_bytes();
   Session session(backend, nano, weights,
                   {.gates = {GateEntryConfig()}, .total_steps = 2, .max_tokens = tokens});

@@ -48,4 +48,42 @@ int bench_cpu_command(const BenchOptions& options);
 /// `bench tokenizer --tokenizer T --text FILE`: MB/s of one thread, median of `repeats`.
 int bench_tokenizer_command(const std::string& tokenizer, const std::string& text_file, int repeats);
 
+/// `bench attention`: our attention on one GPU, with the target T and without parts of it, beside cuDNN's dense attention on
+/// the same tensors in turn with it.
+struct BenchAttentionOptions {
+  std::vector<int64_t> tokens = {8192, 32768, 65536, 131072};
+  int64_t num_heads = 32;
+  int64_t num_kv_heads = 8;
+  int64_t head_dim = 128;
+  int64_t block_size = 64;
+  bool portable = false;  ///< Our portable kernel where the Hopper one would run
+  int repeats = 10;
+  std::string json;  ///< File; empty: the table alone
+};
+int bench_attention_command(const BenchAttentionOptions& options);
+
+/// `bench gemm`: cuBLASLt at its best on a model's products and the copy bandwidth, and our kernels beside them.
+struct BenchGemmOptions {
+  std::string model_config;  ///< config.json, or a folder that holds one; empty: Llama-3.1-8B's
+  int64_t rows = 32768;
+  int repeats = 20;
+  std::string json;
+};
+int bench_gemm_command(const BenchGemmOptions& options);
+
+/// `bench step`: whole optimiser steps on one GPU, and a profile of one more by kernel group.
+struct BenchStepOptions {
+  std::string model_config;     ///< As above
+  bool random_weights = false;  ///< Else read from the files beside model_config, if one is given
+  int64_t tokens = 65536;       ///< Of each sequence
+  int64_t batch_size = 1;
+  int64_t layers = 0;              ///< Measure the first ones alone; 0: all
+  std::string weights = "auto";    ///< As model.weights of a config; random ones are resident
+  std::string residuals = "auto";  ///< As train.residuals
+  int64_t gates = 1;
+  int64_t steps = 3;  ///< The median counts
+  std::string json;
+};
+int bench_step_command(const BenchStepOptions& options);
+
 }  // namespace seer

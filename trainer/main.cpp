@@ -10,6 +10,7 @@
 
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "src/gate/distill_layer.h"
 #include "trainer/commands.h"
 #include "trainer/run_config.h"
 #include "trainer/train_loop.h"
@@ -105,6 +106,59 @@ void add_plan(CLI::App& app, Action& action) {
   command->callback([=, &action] { action = [=] { return plan_command(*options); }; });
 }
 
+void add_bench_attention(CLI::App& bench, Action& action) {
+  const auto options = std::make_shared<BenchAttentionOptions>();
+  auto* command = bench.add_subcommand("attention", "On one GPU: attention with its target beside cuDNN's");
+  command->add_option("--seq", options->tokens, "Tokens of a sequence, one or more: 8192,65536")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command->add_option("--heads", options->num_heads, "Query heads")->check(CLI::PositiveNumber);
+  command->add_option("--kv-heads", options->num_kv_heads, "Key/value heads")->check(CLI::PositiveNumber);
+  command->add_option("--head-dim", options->head_dim, "Channels of a head")->check(CLI::PositiveNumber);
+  command->add_option("--block", options->block_size, "Block size of the target")
+      ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
+  command->add_flag("--portable", options->portable, "Our portable kernel where the Hopper one would run");
+  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  command->add_option("--json", options->json, "File for the figures");
+  command->callback([=, &action] { action = [=] { return bench_attention_command(*options); }; });
+}
+
+void add_bench_gemm(CLI::App& bench, Action& action) {
+  const auto options = std::make_shared<BenchGemmOptions>();
+  auto* command = bench.add_subcommand(
+      "gemm", "On one GPU: cuBLASLt at a model's shapes, the copy bandwidth, our kernels");
+  command->add_option("--model-config", options->model_config, "config.json (default: Llama-3.1-8B's shape)")
+      ->check(CLI::ExistingPath);
+  command->add_option("--rows", options->rows, "Tokens")->check(CLI::PositiveNumber);
+  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  command->add_option("--json", options->json, "File for the figures");
+  command->callback([=, &action] { action = [=] { return bench_gemm_command(*options); }; });
+}
+
+void add_bench_step(CLI::App& bench, Action& action) {
+  const auto options = std::make_shared<BenchStepOptions>();
+  auto* command =
+      bench.add_subcommand("step", "On one GPU: whole optimiser steps, and where their time goes");
+  command->add_option("--model-config", options->model_config, "config.json (default: Llama-3.1-8B's shape)")
+      ->check(CLI::ExistingPath);
+  command->add_flag("--random-weights", options->random_weights, "Leave the files beside config.json unread");
+  command->add_option("--seq", options->tokens, "Tokens of a sequence")->check(CLI::PositiveNumber);
+  command->add_option("--batch", options->batch_size, "Sequences of a step")->check(CLI::PositiveNumber);
+  command->add_option("--layers", options->layers, "Measure the first ones alone (default: all)")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--weights", options->weights, "Where the files' layers are, as model.weights of a config")
+      ->check(CLI::IsMember({"auto", "resident", "stream"}));
+  command->add_option("--residuals", options->residuals, "As train.residuals of a config")
+      ->check(CLI::IsMember({"auto", "device", "host"}));
+  command->add_option("--gates", options->gates, "Gates trained at once")
+      ->check(CLI::Range(int64_t{1}, static_cast<int64_t>(kMaxGates)));
+  command->add_option("--steps", options->steps, "Timed steps; the median counts")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--json", options->json, "File for the figures");
+  command->callback([=, &action] { action = [=] { return bench_step_command(*options); }; });
+}
+
 void add_bench(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("bench", "Measure speed beside a peer in the same run");
   command->require_subcommand(1);
@@ -128,6 +182,9 @@ void add_bench(CLI::App& app, Action& action) {
   tokens->add_option("--repeats", *repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
   tokens->callback(
       [=, &action] { action = [=] { return bench_tokenizer_command(*tokenizer, *text, *repeats); }; });
+  add_bench_attention(*command, action);
+  add_bench_gemm(*command, action);
+  add_bench_step(*command, action);
 }
 
 int run(int argc, char** argv) {

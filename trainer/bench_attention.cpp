@@ -1,0 +1,243 @@
+// `seer-train bench attention`: our kernel and cuDNN's on the same tensors, in turn, so that both see the same clocks.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <optional>
+
+#include "cuda/bench/cudnn_attention.h"
+#include "cuda/bench/timing.h"
+#include "cuda/check.h"
+#include "cuda/cuda_backend.h"
+#include "cuda/cuda_queue.h"
+#include "src/core/error.h"
+#include "trainer/attention_problem.h"
+#include "trainer/bench_report.h"
+#include "trainer/commands.h"
+#include "trainer/plan_backend.h"
+#include "trainer/table.h"
+
+namespace seer {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kPeerName = "cuDNN";
+
+/// One way to compute attention, and how it did.
+struct Contender {
+  std::string name;
+  double flops = 0;
+  size_t scratch = 0;
+  std::function<void()> enqueue;
+  cuda::Timing timing;
+
+  double tflops() const { return 1e-9 * flops / timing.median_ms; }
+};
+
+/// cuDNN's attention on one problem's tensors, with an output of its own.
+class CudnnContender {
+ public:
+  CudnnContender(cuda::CudnnAttention& cudnn, Backend& backend, Queue& queue, const AttentionArgs& args)
+      : cudnn_(cudnn), stream_(static_cast<cuda::CudaQueue&>(queue).stream()) {
+    output_buffer_ = backend.allocate(args.q.numel() * size_of(args.q.dtype()), Memory::kDevice);
+    output_ = output_buffer_.tensor(args.q.dtype(), args.q.shape());
+    const size_t bytes = cudnn.plan({.tokens = args.q.rows(),
+                                     .num_heads = args.q.dim(1),
+                                     .num_kv_heads = args.k.dim(1),
+                                     .head_dim = args.q.dim(2),
+                                     .scale = args.scale});
+    scratch_bytes_ = bytes;
+    scratch_ = backend.allocate(bytes, Memory::kDevice);
+    tensors_ = {.q = static_cast<const __nv_bfloat16*>(args.q.raw()),
+                .k = static_cast<const __nv_bfloat16*>(args.k.raw()),
+                .v = static_cast<const __nv_bfloat16*>(args.v.raw()),
+                .o = static_cast<__nv_bfloat16*>(output_.raw())};
+    run();  // what cuDNN cannot run it refuses here, before anything is timed
+    backend.synchronize(queue);
+  }
+
+  void run() { cudnn_.run(tensors_, scratch_.data(), stream_); }
+  size_t scratch_bytes() const { return scratch_bytes_; }
+  Tensor output() const { return output_; }
+
+ private:
+  cuda::CudnnAttention& cudnn_;
+  cudaStream_t stream_;
+  Buffer output_buffer_;
+  Tensor output_;
+  size_t scratch_bytes_ = 0;
+  Buffer scratch_;
+  cuda::CudnnAttentionTensors tensors_;
+};
+
+/// |a - b| / |b| over up to 64 rows from first to last: two kernels that are compared must compute the same.
+double relative_difference(Backend& backend, Queue& queue, ConstTensor a, ConstTensor b) {
+  const int64_t rows = std::min<int64_t>(64, a.rows());
+  const int64_t width = a.row_size();
+  const Buffer host = backend.allocate(2 * rows * width * size_of(a.dtype()), Memory::kHostPinned);
+  const Tensor samples = host.tensor(a.dtype(), Shape{2 * rows, width});
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t row = rows > 1 ? i * (a.rows() - 1) / (rows - 1) : 0;
+    backend.copy(queue, a.slice_rows(row, 1).reshape(Shape{1, width}), samples.slice_rows(i, 1));
+    backend.copy(queue, b.slice_rows(row, 1).reshape(Shape{1, width}), samples.slice_rows(rows + i, 1));
+  }
+  backend.synchronize(queue);
+  std::vector<float> values(2 * rows * width);
+  convert_to_f32(samples.raw(), samples.dtype(), samples.numel(), values.data());
+  double difference = 0;
+  double norm = 0;
+  for (int64_t i = 0; i < rows * width; ++i) {
+    const double x = values[i];
+    const double y = values[rows * width + i];
+    difference += (x - y) * (x - y);
+    norm += y * y;
+  }
+  return std::sqrt(difference / norm);
+}
+
+/// cuDNN as this process found it, or why it cannot be measured.
+struct Peer {
+  std::unique_ptr<cuda::CudnnAttention> cudnn;
+  std::string missing;
+
+  Peer() {
+    try {
+      cudnn = std::make_unique<cuda::CudnnAttention>();
+    } catch (const Error& error) {
+      missing = error.what();
+    }
+  }
+};
+
+class AttentionBench {
+ public:
+  explicit AttentionBench(const BenchAttentionOptions& options)
+      : options_(options),
+        backend_(make_cuda_backend({.portable_attention = options.portable})),
+        queue_(backend_->make_queue("bench")),
+        timer_(static_cast<cuda::CudaQueue&>(*queue_).stream(), {.repeats = options.repeats, .warmups = 2}),
+        report_(begin_report("attention", backend_->name())) {
+    report_["kernel"] = options.portable ? "portable" : "best";
+    report_["num_heads"] = options.num_heads;
+    report_["num_kv_heads"] = options.num_kv_heads;
+    report_["head_dim"] = options.head_dim;
+    report_["block_size"] = options.block_size;
+    report_["repeats"] = options.repeats;
+    if (peer_.cudnn != nullptr) {
+      report_["cudnn"] = {{"version", peer_.cudnn->version()}, {"library", peer_.cudnn->library_path()}};
+    } else {
+      report_["cudnn"] = {{"missing", peer_.missing}};
+    }
+    report_["rows"] = Json::array();
+  }
+
+  void run() {
+    for (const int64_t tokens : options_.tokens) measure(tokens);
+    fmt::print("{}; {} heads, {} kv heads, head_dim {}, block size {}{}; causal, bf16; medians of {}\n{}",
+               backend_->name(), options_.num_heads, options_.num_kv_heads, options_.head_dim,
+               options_.block_size, options_.portable ? ", portable kernel" : "", options_.repeats,
+               table_.to_string());
+    if (peer_.cudnn != nullptr) fmt::print("cuDNN: {}\n", peer_.cudnn->library_path());
+    write_report(options_.json, report_);
+  }
+
+ private:
+  /// All contenders on one sequence.
+  void measure(int64_t tokens) {
+    AttentionProblem problem(*backend_, *queue_,
+                             {.tokens = tokens,
+                              .num_heads = options_.num_heads,
+                              .num_kv_heads = options_.num_kv_heads,
+                              .head_dim = options_.head_dim,
+                              .block_size = options_.block_size});
+    std::vector<Contender> contenders;
+    const auto ours = [&](const char* name, const AttentionArgs& args, bool normalise) {
+      contenders.push_back({.name = name,
+                            .flops = attention_flops(args),
+                            .scratch = backend_->attention_workspace(args),
+                            .enqueue = [this, args, normalise, &problem] {
+                              backend_->attention(*queue_, args);
+                              if (normalise) problem.normalise();
+                            }});
+    };
+    ours("attention + T", problem.with_maxima(), true);
+    ours("attention + block maxima", problem.with_maxima(), false);
+    ours("attention alone", problem.dense(), false);
+    ours("block maxima alone", problem.maxima_alone(), false);
+
+    std::optional<CudnnContender> cudnn;
+    std::string missing = peer_.missing;
+    if (peer_.cudnn != nullptr) {
+      try {
+        cudnn.emplace(*peer_.cudnn, *backend_, *queue_, problem.with_maxima());
+        contenders.push_back({.name = kPeerName,
+                              .flops = contenders.front().flops,
+                              .scratch = cudnn->scratch_bytes(),
+                              .enqueue = [&cudnn] { cudnn->run(); }});
+      } catch (const Error& error) {
+        missing = error.what();
+      }
+    }
+
+    std::vector<cuda::GpuTimer::Enqueue> works;
+    for (const Contender& contender : contenders) works.push_back(contender.enqueue);
+    const std::vector<cuda::Timing> timings = timer_.measure_in_turn(works);
+    backend_->synchronize(*queue_);
+    for (size_t i = 0; i < contenders.size(); ++i) contenders[i].timing = timings[i];
+
+    std::string note;
+    if (cudnn) {
+      backend_->attention(*queue_, problem.with_maxima());  // the last to write the output was another
+      const double difference =
+          relative_difference(*backend_, *queue_, problem.with_maxima().output, cudnn->output());
+      note = fmt::format("{}; our output differs by {:.1e}", peer_.cudnn->version(), difference);
+    }
+    if (tokens != options_.tokens.front()) table_.add_rule();
+    const double peer_ms = cudnn ? timings.back().median_ms : 0;
+    for (const Contender& contender : contenders) {
+      add_line(tokens, contender, peer_ms, contender.name == kPeerName ? note : "");
+    }
+    if (!cudnn) {
+      table_.add_row({std::to_string(tokens), kPeerName, "-", "-", "-", "-", "-", missing});
+      report_["rows"].push_back({{"tokens", tokens}, {"what", kPeerName}, {"missing", missing}});
+    }
+  }
+
+  void add_line(int64_t tokens, const Contender& contender, double peer_ms, const std::string& note) {
+    const double ratio = peer_ms > 0 ? contender.timing.median_ms / peer_ms : 0;
+    table_.add_row({std::to_string(tokens), contender.name, fmt::format("{:.3f}", contender.timing.median_ms),
+                    fmt::format("{:.3f}", contender.timing.spread_ms),
+                    fmt::format("{:.0f}", contender.tflops()),
+                    peer_ms > 0 ? fmt::format("{:.3f}", ratio) : "-",
+                    fmt::format("{:.1f}", static_cast<double>(contender.scratch) / 1e6), note});
+    Json row = {{"tokens", tokens},
+                {"what", contender.name},
+                {"ms", contender.timing.median_ms},
+                {"spread_ms", contender.timing.spread_ms},
+                {"tflops", contender.tflops()},
+                {"scratch_bytes", contender.scratch}};
+    if (peer_ms > 0) row["ratio_to_cudnn"] = ratio;
+    if (!note.empty()) row["note"] = note;
+    report_["rows"].push_back(std::move(row));
+  }
+
+  const BenchAttentionOptions& options_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Queue> queue_;
+  cuda::GpuTimer timer_;
+  Peer peer_;
+  TextTable table_{{"tokens", "kernel", "ms", "spread", "TFLOP/s", "x cuDNN", "scratch MB", ""}};
+  Json report_;
+};
+
+}  // namespace
+
+int bench_attention_command(const BenchAttentionOptions& options) {
+  if (options.num_heads % options.num_kv_heads != 0) {
+    fail_usage("--heads {} is no multiple of --kv-heads {}", options.num_heads, options.num_kv_heads);
+  }
+  AttentionBench(options).run();
+  return 0;
+}
+
+}  // namespace seer

@@ -1,0 +1,27 @@
+// Compiled in place of bench_attention.cpp, bench_gemm.cpp and bench_step.cpp in a build without the CUDA backend.
+#include "src/core/error.h"
+#include "trainer/commands.h"
+
+namespace seer {
+namespace {
+
+[[noreturn]] void fail_absent(const char* bench) {
+  fail(
+      "bench {} measures a GPU: this build has no CUDA backend: build again where nvcc is installed, or use "
+      "bench cpu",
+      bench);
+}
+
+}  // namespace
+
+int bench_attention_command(const BenchAttentionOptions& /*options*/) {
+  fail_absent("attention");
+}
+int bench_gemm_command(const BenchGemmOptions& /*options*/) {
+  fail_absent("gemm");
+}
+int bench_step_command(const BenchStepOptions& /*options*/) {
+  fail_absent("step");
+}
+
+}  // namespace seer
