@@ -3,7 +3,7 @@
 #   tools/lint.sh [BASE]    default: the merge base with origin/main, else the last commit's parent; `all` for every file
 set -euo pipefail
 cd "$(dirname "$0")/.."
-mapfile -t files < <(git ls-files '*.h' '*.cpp')
+mapfile -t files < <(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 clang-format --dry-run --Werror "${files[@]}"
 echo "lint: clang-format clean (${#files[@]} files)"
 
@@ -15,9 +15,9 @@ if [[ -z "$base" ]]; then
   fi
 fi
 if [[ "$base" == all ]]; then
-  mapfile -t changed < <(git ls-files 'src/*.cpp' 'data/*.cpp' 'trainer/*.cpp')
+  mapfile -t changed < <(git ls-files 'src/*.cpp' 'cuda/*.cpp' 'data/*.cpp' 'trainer/*.cpp')
 else
-  mapfile -t changed < <(git diff --name-only --diff-filter=AM "$base" -- 'src/*.cpp' 'data/*.cpp' 'trainer/*.cpp')
+  mapfile -t changed < <(git diff --name-only --diff-filter=AM "$base" -- 'src/*.cpp' 'cuda/*.cpp' 'data/*.cpp' 'trainer/*.cpp')
 fi
 # A build with CUDA compiles other files than one without.
 compiled=()

@@ -43,5 +43,6 @@ tools/fuzz.sh 60
 step "format and lint"
 tools/lint.sh
 
+tools/gpu_check.sh --status
 step "done"
 echo "$tests passed, 0 failed"

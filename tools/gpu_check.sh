@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Every GPU test and benchmark in one go, on a machine with an NVIDIA GPU, and the receipt that says for which code.
+#   tools/gpu_check.sh [BUILD]     BUILD (default build/release) holds the test binaries *_cuda and seer-train, anywhere
+#                                  below it; a folder of copies will do, so that they can be built elsewhere
+#   tools/gpu_check.sh --status    whether cuda/RECEIPT.txt is of the code at hand; runs nothing
+#   --quick                        tests alone
+# Environment: SEER_GOLDENS (default: tests/golden), SEER_CUDNN (a libcudnn to compare with).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+receipt=cuda/RECEIPT.txt
+
+# What GPU results depend on: the CUDA code and the interface it implements.
+code_hash() {
+  find cuda src/ops -type f \( -name '*.cu' -o -name '*.cuh' -o -name '*.h' -o -name '*.cpp' \) -print0 |
+    LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16
+}
+
+build=build/release
+quick=0
+for argument in "$@"; do
+  case "$argument" in
+    --status)
+      if [[ ! -f "$receipt" ]]; then
+        echo "GPU receipt: STALE (none was ever written; run tools/gpu_check.sh on a machine with a GPU)"
+      elif grep -qx "code $(code_hash)" "$receipt"; then
+        echo "GPU receipt: fresh ($(sed -n 's/^date //p' "$receipt"))"
+      else
+        echo "GPU receipt: STALE (it is of other code, $(sed -n 's/^date //p' "$receipt"); run tools/gpu_check.sh on a machine with a GPU)"
+      fi
+      exit 0 ;;
+    --quick) quick=1 ;;
+    -*) sed -n '2,8p' "$0" >&2; exit 2 ;;
+    *) build=$argument ;;
+  esac
+done
+
+export SEER_GOLDENS=${SEER_GOLDENS:-$PWD/tests/golden}
+nvidia-smi --query-gpu=name,driver_version --format=csv,noheader >/dev/null || { echo "gpu_check: no NVIDIA GPU here" >&2; exit 1; }
+mapfile -t tests < <(find "$build" -name '*_cuda' -type f -perm -u+x | LC_ALL=C sort)
+seer_train=$(find "$build" -name seer-train -type f -perm -u+x | head -n 1)
+[[ ${#tests[@]} -gt 0 && -n "$seer_train" ]] || { echo "gpu_check: $build holds no test binaries *_cuda and seer-train" >&2; exit 1; }
+
+new=$(mktemp)
+{
+  echo "GPU receipt of seer-train: written by tools/gpu_check.sh, checked by tools/test.sh"
+  echo "code $(code_hash)"
+  echo "date $(date -u +%Y-%m-%d)"
+  echo "device $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1)"
+  echo
+} > "$new"
+failed=0
+for test in "${tests[@]}"; do
+  log=$(mktemp)
+  if timeout 300 "$test" --gtest_brief=1 > "$log" 2>&1; then result=passed; else result=FAILED; failed=1; fi
+  if grep -q "SKIPPED: " "$log"; then result=SKIPPED; failed=1; fi
+  line="$(basename "$test"): $result, $(sed -n 's/.*\] \([0-9]* tests\{0,1\}\) from.*(\(.*\) total).*/\1 in \2/p' "$log" | tail -n 1)"
+  echo "$line" | tee -a "$new"
+  if [[ "$result" != passed ]]; then grep -E "FAILED|Failure|SKIPPED" -A 4 "$log" | head -n 40; fi
+  rm -f "$log"
+done
+if [[ "$quick" == 0 ]]; then
+  for bench in "attention" "attention --portable --seq 32768" "gemm" "step --seq 32768" "step --seq 65536"; do
+    { echo; echo "\$ seer-train bench $bench"; } | tee -a "$new"
+    # shellcheck disable=SC2086
+    timeout 300 "$seer_train" bench $bench 2>&1 | tee -a "$new" || failed=1
+  done
+fi
+if [[ "$failed" == 0 && "$quick" == 0 ]]; then
+  mv "$new" "$receipt"
+  chmod 644 "$receipt"
+  echo "gpu_check: all passed; $receipt written"
+else
+  echo "gpu_check: $([[ "$failed" == 0 ]] && echo "tests passed; no receipt without the benchmarks" || echo "FAILED"); see $new" >&2
+  exit "$failed"
+fi
