@@ -16,13 +16,15 @@ __global__ void embed_kernel(const int32_t* ids, const T* table, int64_t vocabul
                              int64_t out_stride, DeviceFault* fault) {
   const int64_t row = blockIdx.x;
   const int32_t id = ids[row];
-  if (id < 0 || id >= vocabulary) {
-    // The queue's next synchronisation throws; which of several bad ids it names does not matter.
-    if (threadIdx.x == 0) *fault = {1, id, row, vocabulary};
-    return;
-  }
+  const bool known = id >= 0 && id < vocabulary;
+  // The queue's next synchronisation throws; which of several bad ids it names does not matter. What runs until
+  // then meets NaN: no optimiser step is taken on it.
+  if (!known && threadIdx.x == 0) *fault = {1, id, row, vocabulary};
+  Vector<T, N> nan;
+#pragma unroll
+  for (int i = 0; i < N; ++i) nan.values[i] = from_float<T>(__int_as_float(0x7fffffff));
   for (int64_t c = static_cast<int64_t>(threadIdx.x) * N; c < channels; c += kThreads * N) {
-    store<T, N>(out + row * out_stride + c, load<T, N>(table + id * channels + c));
+    store<T, N>(out + row * out_stride + c, known ? load<T, N>(table + id * channels + c) : nan);
   }
 }
 

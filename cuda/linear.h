@@ -13,7 +13,8 @@ namespace seer::cuda {
 
 /// Products of one device. The algorithm of a shape is the library's first heuristic choice, never timed, with
 /// every split-K scheme that adds by atomics excluded: a resumed run computes the same bits. bf16 operands are
-/// accumulated in fp32 and rounded once; fp32 ones use no tensor cores.
+/// accumulated in fp32; where a bias or `out` is added, the library may round the product to bf16 before. fp32 ones
+/// use no tensor cores.
 class Linear {
  public:
   Linear();

@@ -18,7 +18,8 @@ struct Vectors {
 
 /// kThreads threads normalise one vector, each kItems pieces of N elements. Blocks hold kGroups vectors.
 template <typename T, int N, int kThreads, int kItems, int kGroups>
-__global__ void rms_norm_kernel(const T* x, const T* weight, float eps, T* out, Vectors v) {
+__global__ void __launch_bounds__(kThreads* kGroups)
+    rms_norm_kernel(const T* x, const T* weight, float eps, T* out, Vectors v) {
   static_assert(kThreads == 32 || kGroups == 1);
   const int64_t vector = static_cast<int64_t>(blockIdx.x) * kGroups + threadIdx.x / kThreads;
   if (vector >= v.count) return;

@@ -180,6 +180,7 @@ class AttentionBench {
     }
 
     std::vector<cuda::GpuTimer::Enqueue> works;
+    works.reserve(contenders.size());
     for (const Contender& contender : contenders) works.push_back(contender.enqueue);
     const std::vector<cuda::Timing> timings = timer_.measure_in_turn(works);
     backend_->synchronize(*queue_);

@@ -138,6 +138,7 @@ class GemmBench {
     const cuda::CopyCeiling copy = cuda::measure_copy(kCopyBytes, timer_);
     const std::vector<Pass> passes = prepare_passes();
     std::vector<cuda::GpuTimer::Enqueue> works;
+    works.reserve(passes.size());
     for (const Pass& pass : passes) works.push_back(pass.enqueue);
     const std::vector<cuda::Timing> timings = timer_.measure_in_turn(works);
     backend_->synchronize(*queue_);

@@ -53,6 +53,7 @@ struct LargeCase {
   int64_t head_dim;
   int64_t block;
   bool portable;
+  double tolerance;  ///< Of T; logsumexp is added up term by term in fp32, small terms onto a large sum
 };
 
 void PrintTo(const LargeCase& c, std::ostream* out) {  // NOLINT(readability-identifier-naming)
@@ -155,7 +156,8 @@ TEST_P(LargeAttention, SampledRowsMatchFp64) {
       expected_output.insert(expected_output.end(), rows[i].output.begin(), rows[i].output.end());
       for (const float* x = row; x < row + args.head_begin * c.head_dim; ++x)
         ASSERT_EQ(*x, 0.0F) << "another head's";
-      EXPECT_NEAR(logsumexp[h * c.tokens + first + static_cast<int64_t>(i)], rows[i].logsumexp, 1e-4);
+      EXPECT_NEAR(logsumexp[h * c.tokens + first + static_cast<int64_t>(i)], rows[i].logsumexp,
+                  10 * c.tolerance);
       for (size_t j = 0; j < rows[i].block_log_max.size(); ++j) {
         expected_maxima[j] = std::max(expected_maxima[j], rows[i].block_log_max[j]);
       }
@@ -173,7 +175,7 @@ TEST_P(LargeAttention, SampledRowsMatchFp64) {
     }
     for (double& value : target) value /= sum;
     for (double& value : expected_target) value /= expected_sum;
-    EXPECT_LE(relative_error(target, expected_target), 1e-5);
+    EXPECT_LE(relative_error(target, expected_target), c.tolerance);
   }
 }
 
@@ -181,9 +183,9 @@ std::vector<LargeCase> large_cases() {
   std::vector<LargeCase> cases;
   for (const bool portable : {true, false}) {
     const std::string path = portable ? "portable" : "default";
-    cases.push_back({path + "_65536_tokens", 65536, 8, 2, 8, 2, 128, 64, portable});
+    cases.push_back({path + "_65536_tokens", 65536, 8, 2, 8, 2, 128, 64, portable, 1e-5});
     // q and o have 2.4e9 elements, the heads computed lie at their end.
-    cases.push_back({path + "_more_than_2_to_31_elements", 262144, 72, 8, 2, 1, 128, 32, portable});
+    cases.push_back({path + "_more_than_2_to_31_elements", 262144, 72, 8, 2, 1, 128, 32, portable, 1e-4});
   }
   return cases;
 }
