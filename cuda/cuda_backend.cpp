@@ -54,6 +54,8 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(const CudaOptions& options)
       : options_(options), properties_(open_device(options.device)) {
     cuda::check(cudaSetDevice(options.device), "cudaSetDevice");
+    // Threads that wait for the GPU leave their core to the tokenizer and the readers.
+    cuda::check(cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync), "cudaSetDeviceFlags");
     linear_ = std::make_unique<cuda::Linear>();
     attention_ = {.precision = activation_dtype(),
                   .hopper = properties_.major == 9 && properties_.minor == 0 && !options.portable_attention,

@@ -5,7 +5,8 @@
 namespace seer::cuda {
 
 CudaEvent::CudaEvent() {
-  check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | cudaEventBlockingSync),
+        "cudaEventCreateWithFlags");
 }
 
 CudaEvent::~CudaEvent() {

@@ -33,14 +33,14 @@ __device__ int64_t matrix_of(const ScoreShape& s, const ScoreSegment& segment, i
   return segment.matrix * s.head_count + head * segment.queries.rows * segment.blocks;
 }
 
-/// Block (column tile, row tile, segment * head_count + head).
+/// Block (segment * head_count + head, row tile, column tile).
 __global__ void __launch_bounds__(kTileThreads)
     scores_kernel(const float* queries, const float* keys, float* scores, ScoreShape s) {
-  const ScoreSegment& segment = s.segments[blockIdx.z / s.head_count];
-  const int64_t head = blockIdx.z % s.head_count;
+  const ScoreSegment& segment = s.segments[blockIdx.x / s.head_count];
+  const int64_t head = blockIdx.x % s.head_count;
   const int64_t h = s.head_begin + head;
   const int64_t i0 = static_cast<int64_t>(blockIdx.y) * kTile;
-  const int64_t j0 = static_cast<int64_t>(blockIdx.x) * kTile;
+  const int64_t j0 = static_cast<int64_t>(blockIdx.z) * kTile;
   if (i0 >= segment.queries.rows || j0 >= segment.blocks) return;
   const int64_t last = min(segment.queries.rows, i0 + kTile) - 1;
   if (j0 >= visible(s, segment.queries.position + last)) return;
@@ -59,15 +59,15 @@ __global__ void __launch_bounds__(kTileThreads)
   });
 }
 
-/// Block (column tile of d, row tile, segment * head_count + head): dq = scale * dS K.
+/// Block (segment * head_count + head, row tile, column tile of d): dq = scale * dS K.
 __global__ void __launch_bounds__(kTileThreads)
     query_gradient_kernel(const float* score_gradient, const float* keys, float* query_gradient,
                           int64_t gradient_stride, ScoreShape s) {
-  const ScoreSegment& segment = s.segments[blockIdx.z / s.head_count];
-  const int64_t head = blockIdx.z % s.head_count;
+  const ScoreSegment& segment = s.segments[blockIdx.x / s.head_count];
+  const int64_t head = blockIdx.x % s.head_count;
   const int64_t h = s.head_begin + head;
   const int64_t i0 = static_cast<int64_t>(blockIdx.y) * kTile;
-  const int64_t c0 = static_cast<int64_t>(blockIdx.x) * kTile;
+  const int64_t c0 = static_cast<int64_t>(blockIdx.z) * kTile;
   if (i0 >= segment.queries.rows) return;
   const int64_t last = min(segment.queries.rows, i0 + kTile) - 1;
   const int64_t depth = min(segment.blocks, visible(s, segment.queries.position + last));
@@ -85,18 +85,18 @@ __global__ void __launch_bounds__(kTileThreads)
   });
 }
 
-/// Block (column tile of d, key tile, sequence's first segment * key heads + key head): dk += scale * dS^T Q, over
+/// Block (sequence's first segment * key heads + key head, key tile, column tile of d): dk += scale * dS^T Q, over
 /// the query heads and segments that see the keys, in order.
 __global__ void __launch_bounds__(kTileThreads)
     key_gradient_kernel(const float* score_gradient, const float* queries, float* key_gradient,
                         int64_t gradient_stride, ScoreShape s) {
   const auto key_heads = static_cast<int>(s.head_count / s.group);
-  const int first = static_cast<int>(blockIdx.z) / key_heads;
-  const int key_head = static_cast<int>(blockIdx.z) % key_heads;
+  const int first = static_cast<int>(blockIdx.x) / key_heads;
+  const int key_head = static_cast<int>(blockIdx.x) % key_heads;
   const int64_t key_row = s.segments[first].key_row;
   const int64_t blocks = s.segments[first].blocks;
   const int64_t j0 = static_cast<int64_t>(blockIdx.y) * kTile;
-  const int64_t c0 = static_cast<int64_t>(blockIdx.x) * kTile;
+  const int64_t c0 = static_cast<int64_t>(blockIdx.z) * kTile;
   if (j0 >= blocks) return;
   if (first > 0 && s.segments[first - 1].sequence == s.segments[first].sequence)
     return;  // done with the first
@@ -151,8 +151,8 @@ int64_t most_rows(const ScoreLayout& layout) {
 void gate_scores(cudaStream_t stream, const ScoreArgs& a, Tensor scores) {
   const int64_t rows = most_rows(*a.layout);
   if (rows == 0 || a.head_count == 0) return;
-  const dim3 grid(ceil_div(a.layout->max_blocks, kTile), ceil_div(rows, kTile),
-                  a.layout->segments.host.size() * a.head_count);
+  const dim3 grid(a.layout->segments.host.size() * a.head_count, ceil_div(rows, kTile),
+                  ceil_div(a.layout->max_blocks, kTile));
   scores_kernel<<<grid, kTileThreads, 0, stream>>>(elements<float>(a.queries), elements<float>(a.keys),
                                                    elements<float>(scores), shape_of(a));
   check_launch("gate_scores");
@@ -164,13 +164,13 @@ void gate_scores_backward(cudaStream_t stream, const ScoreArgs& a, ConstTensor s
   if (rows == 0 || a.head_count == 0) return;
   const ScoreShape s = shape_of(a);
   const int64_t segments = s.num_segments;
-  const dim3 query_grid(ceil_div(s.d, kTile), ceil_div(rows, kTile), segments * a.head_count);
+  const dim3 query_grid(segments * a.head_count, ceil_div(rows, kTile), ceil_div(s.d, kTile));
   query_gradient_kernel<<<query_grid, kTileThreads, 0, stream>>>(
       elements<float>(score_gradient), elements<float>(a.keys), elements<float>(query_gradient),
       query_gradient.row_stride(), s);
   check_launch("gate_scores_backward (queries)");
-  const dim3 key_grid(ceil_div(s.d, kTile), ceil_div(a.layout->max_blocks, kTile),
-                      segments * (a.head_count / s.group));
+  const dim3 key_grid(segments * (a.head_count / s.group), ceil_div(a.layout->max_blocks, kTile),
+                      ceil_div(s.d, kTile));
   key_gradient_kernel<<<key_grid, kTileThreads, 0, stream>>>(
       elements<float>(score_gradient), elements<float>(a.queries), elements<float>(key_gradient),
       key_gradient.row_stride(), s);

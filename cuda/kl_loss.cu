@@ -3,9 +3,8 @@
 //   loss += weight * sum_j T (ln T - ln p),   d loss / d s = weight * (p * sum_j T - T),
 // weight = 1 / (number of elements, or rows, of the whole sequence over all heads) / (number of sequences).
 //
-// One block computes one row. Scores come back from L2 for each of the three passes over them (maximum, sum,
-// gradient), T is read once: a thread keeps its first kKept elements of it. Sums are fp64, which costs nothing
-// beside the reads.
+// One block computes one row. A thread keeps its first kKept elements, so rows of up to 2048 blocks are read once.
+// Sums are fp64, which costs nothing beside the reads.
 #include <algorithm>
 
 #include "cuda/check.h"
@@ -59,47 +58,53 @@ __global__ void kl_kernel(KlKernelArgs a) {
                        (a.by_rows ? 1.0 : static_cast<double>(segment.loss_columns));
   const double weight = 1.0 / (count * a.sequences);
 
+  float kept_scores[kKept];
+  float kept_target[kKept];
+#pragma unroll
+  for (int n = 0; n < kKept; ++n) {
+    const int64_t j = n * kThreads + threadIdx.x;
+    if (j >= seen) break;
+    kept_scores[n] = scores[j];
+    kept_target[n] = target[j];
+  }
+  // Calls function(j, score, T) for this thread's elements; those of a very long row are read again.
+  const auto each = [&](auto&& function) {
+#pragma unroll
+    for (int n = 0; n < kKept; ++n) {
+      const int64_t j = n * kThreads + threadIdx.x;
+      if (j >= seen) break;
+      function(j, kept_scores[n], kept_target[n]);
+    }
+    for (int64_t j = kKept * kThreads + threadIdx.x; j < seen; j += kThreads) {
+      function(j, scores[j], target[j]);
+    }
+  };
+
   float maximum = kMinusInfinity;
-  for (int64_t j = threadIdx.x; j < seen; j += kThreads) maximum = max_nan(maximum, scores[j]);
+  each([&](int64_t, float score, float) { maximum = max_nan(maximum, score); });
   maximum = block_reduce<kThreads>(maximum, MaxNan());
   double sum = 0;
-  for (int64_t j = threadIdx.x; j < seen; j += kThreads) sum += expf(scores[j] - maximum);
+  each([&](int64_t, float score, float) { sum += expf(score - maximum); });
   const auto log_sum =
       static_cast<float>(log(block_reduce<kThreads>(sum, Sum())));  // relative to the maximum
 
   double loss = 0;
   double mass = 0;
-  float kept[kKept];
-  const auto add = [&](int64_t j, float t) {
+  each([&](int64_t, float score, float t) {
     mass += t;
     // A NaN score must reach the loss even where T is 0, so only the logarithm of T is left out there.
     const float log_t = t > 0 ? logf(t) : 0.0F;
-    loss += static_cast<double>(t) * (log_t - (scores[j] - maximum - log_sum));
-  };
-#pragma unroll
-  for (int n = 0; n < kKept; ++n) {
-    const int64_t j = n * kThreads + threadIdx.x;
-    if (j >= seen) break;
-    kept[n] = target[j];
-    add(j, kept[n]);
-  }
-  for (int64_t j = kKept * kThreads + threadIdx.x; j < seen; j += kThreads) add(j, target[j]);
+    loss += static_cast<double>(t) * (log_t - (score - maximum - log_sum));
+  });
   loss = block_reduce<kThreads>(loss, Sum());
   if (threadIdx.x == 0) *loss_slot = weight * loss;
   if (!a.want_gradient) return;
 
   const auto row_mass = static_cast<float>(block_reduce<kThreads>(mass, Sum()));
   const auto factor = static_cast<float>(weight * a.gradient_factor);
-  const auto replace = [&](int64_t j, float t) {
-    scores[j] = factor * (expf(scores[j] - maximum - log_sum) * row_mass - t);
-  };
-#pragma unroll
-  for (int n = 0; n < kKept; ++n) {
-    const int64_t j = n * kThreads + threadIdx.x;
-    if (j >= seen) break;
-    replace(j, kept[n]);
-  }
-  for (int64_t j = kKept * kThreads + threadIdx.x; j < seen; j += kThreads) replace(j, target[j]);
+  each([&](int64_t j, float score, float t) {
+    scores[j] = factor * (expf(score - maximum - log_sum) * row_mass - t);
+  });
   for (int64_t j = seen + threadIdx.x; j < segment.blocks; j += kThreads) scores[j] = 0;
 }
 

@@ -93,8 +93,10 @@ Linear::~Linear() {
 }
 
 const Linear::Plan& Linear::plan(const Shape& shape) {
-  const std::lock_guard lock(mutex_);
   if (const auto it = plans_.find(shape); it != plans_.end()) return it->second;
+  // Packs come in any number of rows: what was chosen for old ones can be chosen again, and will be the same.
+  constexpr size_t kMostPlans = 512;
+  if (plans_.size() >= kMostPlans) plans_.clear();
 
   Plan plan;
   cublasLtMatmulDesc_t product = nullptr;
@@ -144,6 +146,7 @@ const Linear::Plan& Linear::plan(const Shape& shape) {
 void Linear::product(cudaStream_t stream, ConstTensor x, const void* weight, int64_t outputs,
                      const void* bias, LinearOutput mode, void* out, int64_t out_stride, Tensor workspace) {
   const int64_t depth = x.row_size();
+  const std::lock_guard lock(mutex_);  // plans hold the bias of the call
   const Plan& p = plan({.dtype = x.dtype(),
                         .outputs = outputs,
                         .rows = x.rows(),

@@ -30,54 +30,69 @@ __device__ int64_t first_pooled_row(const PoolArgs& a, int span) {
   return block_reduce<kThreads>(rows, Sum());
 }
 
-/// Block (column tile, block of tokens, span). A thread pools N neighbouring channels.
+/// What a thread, then a block, knows of a channel.
+struct Pooled {
+  float largest = kMinusInfinity;
+  float smallest = -kMinusInfinity;
+  float sum = 0;
+
+  __device__ void add(float value) { add({value, value, value}); }
+  __device__ void add(const Pooled& other) {
+    largest = max_nan(largest, other.largest);
+    smallest = min_nan(smallest, other.smallest);
+    sum += other.sum;
+  }
+};
+
+/// Block (block of tokens, column tile, span). A warp pools every kWarps-th row of 32 * N neighbouring channels; then
+/// the warps' results are put together, in order.
 template <typename T, int N>
 __global__ void pool_kernel(const T* x, float* out, PoolArgs a) {
+  constexpr int kWarps = kThreads / 32;
+  constexpr int kChannels = 32 * N;
+  __shared__ Pooled of_warp[kWarps][kChannels];
   const auto span_index = static_cast<int>(blockIdx.z);
   const RowSpan span = a.spans[span_index];
-  const int64_t block = blockIdx.y;
+  const int64_t block = blockIdx.x;
   if (block * a.block_size >= span.rows) return;
   const int64_t pooled_row = first_pooled_row(a, span_index) + block;
-  const int64_t column = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N;
-  if (column >= static_cast<int64_t>(a.heads) * a.head_dim) return;
-  const int64_t count = min(static_cast<int64_t>(a.block_size), span.rows - block * a.block_size);
-  const T* from = x + (span.row + block * a.block_size) * a.x_stride + column;
+  const int64_t channels = static_cast<int64_t>(a.heads) * a.head_dim;
+  const int64_t first = static_cast<int64_t>(blockIdx.y) * kChannels;
+  const auto lane = static_cast<int>(threadIdx.x % 32);
+  const auto warp = static_cast<int>(threadIdx.x / 32);
+  const auto count =
+      static_cast<int>(min(static_cast<int64_t>(a.block_size), span.rows - block * a.block_size));
 
-  float largest[N];
-  float smallest[N];
-  float sum[N];
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    largest[i] = kMinusInfinity;
-    smallest[i] = -kMinusInfinity;
-    sum[i] = 0;
-  }
+  if (first + lane * N < channels) {
+    const T* from = x + (span.row + block * a.block_size) * a.x_stride + first + lane * N;
+    Pooled pooled[N];
 #pragma unroll 4
-  for (int64_t r = 0; r < count; ++r) {
-    const auto values = load<T, N>(from + r * a.x_stride);
+    for (int r = warp; r < count; r += kWarps) {
+      const auto values = load<T, N>(from + r * a.x_stride);
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-      const float value = to_float(values.values[i]);
-      largest[i] = max_nan(largest[i], value);
-      smallest[i] = min_nan(smallest[i], value);
-      sum[i] += value;
+      for (int i = 0; i < N; ++i) pooled[i].add(to_float(values.values[i]));
     }
+#pragma unroll
+    for (int i = 0; i < N; ++i) of_warp[warp][lane * N + i] = pooled[i];
   }
-  const auto head = static_cast<int>(column / a.head_dim);
-  const auto channel = static_cast<int>(column % a.head_dim);
-  float* to =
-      out + pooled_row * a.out_stride + static_cast<int64_t>(head) * a.pools.count() * a.head_dim + channel;
+  __syncthreads();
+  for (int c = static_cast<int>(threadIdx.x); c < kChannels && first + c < channels; c += kThreads) {
+    Pooled pooled = of_warp[0][c];
 #pragma unroll
-  for (int i = 0; i < N; ++i) sum[i] /= static_cast<float>(count);
-  const auto emit = [&](bool wanted, const float* values) {
-    if (!wanted) return;
-#pragma unroll
-    for (int i = 0; i < N; ++i) to[i] = values[i];
-    to += a.head_dim;
-  };
-  emit(a.pools.max, largest);
-  emit(a.pools.min, smallest);
-  emit(a.pools.avg, sum);
+    for (int w = 1; w < kWarps; ++w) pooled.add(of_warp[w][c]);
+    const auto head = static_cast<int>((first + c) / a.head_dim);
+    const auto channel = static_cast<int>((first + c) % a.head_dim);
+    float* to =
+        out + pooled_row * a.out_stride + static_cast<int64_t>(head) * a.pools.count() * a.head_dim + channel;
+    const auto emit = [&](bool wanted, float value) {
+      if (!wanted) return;
+      *to = value;
+      to += a.head_dim;
+    };
+    emit(a.pools.max, pooled.largest);
+    emit(a.pools.min, pooled.smallest);
+    emit(a.pools.avg, pooled.sum / static_cast<float>(count));
+  }
 }
 
 __global__ void group_mean_kernel(const float* x, int64_t x_stride, float* out, int64_t out_stride,
@@ -111,8 +126,7 @@ void pool_blocks(cudaStream_t stream, ConstTensor x, const Table<RowSpan>& rows,
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const auto launch = [&](auto n) {
-      const dim3 grid(ceil_div(x.row_size() / n, kThreads), ceil_div(most_rows, block_size),
-                      rows.host.size());
+      const dim3 grid(ceil_div(most_rows, block_size), ceil_div(x.row_size(), 32 * n), rows.host.size());
       pool_kernel<T, n><<<grid, kThreads, 0, stream>>>(elements<T>(x), elements<float>(out), args);
     };
     // A thread's channels must belong to one head.

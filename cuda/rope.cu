@@ -21,36 +21,36 @@ struct RopeArgs {
   int num_spans;
 };
 
+/// Threads (pieces of a row, rows): a row has heads * half / N pieces.
 template <typename T, int N>
 __global__ void rope_kernel(const T* x, T* out, RopeArgs args) {
-  const int per_head = args.half / N;
-  const int per_row = args.heads * per_head;
-  const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (at >= args.rows * per_row) return;
-  const int64_t row = at / per_row;
-  const auto within = static_cast<int>(at % per_row);
-  const int head = within / per_head;
-  const int j = within % per_head * N;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
+  if (row >= args.rows) return;
   const RowSpan& span = span_of(args.spans, args.num_spans, row);
   if (row < span.row || row >= span.row + span.rows) return;
   const int64_t position = span.position + row - span.row;
-  const float* cos = args.cos + position * args.half + j;
-  const float* sin = args.sin + position * args.half + j;
-  const int64_t column = static_cast<int64_t>(head) * 2 * args.half + j;
-  const T* from = x + row * args.x_stride + column;
-  T* to = out + row * args.out_stride + column;
-  auto low = load<T, N>(from);
-  auto high = load<T, N>(from + args.half);
+  const int per_head = args.half / N;
+  for (int piece = static_cast<int>(threadIdx.x); piece < args.heads * per_head;
+       piece += static_cast<int>(blockDim.x)) {
+    const int j = piece % per_head * N;
+    const auto cos = load<float, N>(args.cos + position * args.half + j);
+    const auto sin = load<float, N>(args.sin + position * args.half + j);
+    const int64_t column = static_cast<int64_t>(piece / per_head) * 2 * args.half + j;
+    const T* from = x + row * args.x_stride + column;
+    T* to = out + row * args.out_stride + column;
+    auto low = load<T, N>(from);
+    auto high = load<T, N>(from + args.half);
 #pragma unroll
-  for (int i = 0; i < N; ++i) {
-    const float a = to_float(low.values[i]);
-    const float b = to_float(high.values[i]);
-    const float s = args.sign * sin[i];
-    low.values[i] = from_float<T>(a * cos[i] - b * s);
-    high.values[i] = from_float<T>(b * cos[i] + a * s);
+    for (int i = 0; i < N; ++i) {
+      const float a = to_float(low.values[i]);
+      const float b = to_float(high.values[i]);
+      const float s = args.sign * sin.values[i];
+      low.values[i] = from_float<T>(a * cos.values[i] - b * s);
+      high.values[i] = from_float<T>(b * cos.values[i] + a * s);
+    }
+    store<T, N>(to, low);
+    store<T, N>(to + args.half, high);
   }
-  store<T, N>(to, low);
-  store<T, N>(to + args.half, high);
 }
 
 }  // namespace
@@ -73,11 +73,17 @@ void rope(cudaStream_t stream, ConstTensor x, const RopeTable& table, const Tabl
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const auto launch = [&](auto n) {
-      const int64_t blocks = ceil_div(args.rows * args.heads * (half / n), kThreads);
-      rope_kernel<T, n><<<blocks, kThreads, 0, stream>>>(elements<T>(x), elements<T>(out), args);
+      const int pieces = args.heads * half / n;
+      dim3 threads(32, 1);
+      while (threads.x < kThreads && static_cast<int>(threads.x) < pieces) threads.x *= 2;
+      threads.y = kThreads / threads.x;
+      rope_kernel<T, n>
+          <<<ceil_div(args.rows, threads.y), threads, 0, stream>>>(elements<T>(x), elements<T>(out), args);
     };
     if (vectorizes<T>(x.raw(), half, x.row_stride(), kWide<T>) &&
-        vectorizes<T>(out.raw(), half, out.row_stride(), kWide<T>)) {
+        vectorizes<T>(out.raw(), half, out.row_stride(), kWide<T>) &&
+        vectorizes<float>(args.cos, half, half, kWide<T>) &&
+        vectorizes<float>(args.sin, half, half, kWide<T>)) {
       launch(std::integral_constant<int, kWide<T>>());
     } else {
       launch(std::integral_constant<int, 1>());

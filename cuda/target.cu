@@ -8,7 +8,8 @@
 namespace seer::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kThreads = 128;
+constexpr int kKept = 16;  ///< Elements of a row that a thread keeps until their sum is known
 
 /// Block (row, head, segment).
 __global__ void normalise_target_kernel(const float* log_max, const ScoreSegment* fine,
@@ -23,8 +24,9 @@ __global__ void normalise_target_kernel(const float* log_max, const ScoreSegment
   const float* maxima = log_max + from.matrix * heads + (head * from.queries.rows + i * ratio) * from.blocks;
   float* row = target + to.matrix * heads + (head * to.queries.rows + i) * to.blocks;
 
-  double sum = 0;
-  for (int64_t j = threadIdx.x; j < visible; j += kThreads) {
+  // Row r, column j of the coarse matrix: the maximum over its fine blocks.
+  const auto value = [&](int64_t j) {
+    if (ratio == 1) return expf(maxima[j]);
     const int64_t fine_columns = min(static_cast<int64_t>(ratio), from.blocks - j * ratio);
     float largest = kMinusInfinity;
     for (int64_t r = 0; r < fine_rows; ++r) {
@@ -32,12 +34,28 @@ __global__ void normalise_target_kernel(const float* log_max, const ScoreSegment
         largest = max_nan(largest, maxima[r * from.blocks + j * ratio + c]);
       }
     }
-    row[j] = expf(largest);
-    sum += row[j];
+    return expf(largest);
+  };
+  float kept[kKept];
+  double sum = 0;
+#pragma unroll
+  for (int n = 0; n < kKept; ++n) {
+    const int64_t j = n * kThreads + threadIdx.x;
+    kept[n] = j < visible ? value(j) : 0.0F;
   }
+#pragma unroll
+  for (int n = 0; n < kKept; ++n) sum += kept[n];
+  for (int64_t j = kKept * kThreads + threadIdx.x; j < visible; j += kThreads) sum += row[j] = value(j);
   const auto factor = static_cast<float>(1.0 / block_reduce<kThreads>(sum, Sum()));
+#pragma unroll
+  for (int n = 0; n < kKept; ++n) {
+    const int64_t j = n * kThreads + threadIdx.x;
+    if (j < to.blocks) row[j] = j < visible ? kept[n] * factor : 0.0F;
+  }
   // Every thread returns to the elements it wrote itself.
-  for (int64_t j = threadIdx.x; j < to.blocks; j += kThreads) row[j] = j < visible ? row[j] * factor : 0.0F;
+  for (int64_t j = kKept * kThreads + threadIdx.x; j < to.blocks; j += kThreads) {
+    row[j] = j < visible ? row[j] * factor : 0.0F;
+  }
 }
 
 }  // namespace

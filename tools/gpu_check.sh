@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every GPU test and benchmark in one go, on a machine with an NVIDIA GPU, and the receipt that says for which code.
-#   tools/gpu_check.sh [BUILD]     BUILD (default build/release) holds the test binaries *_cuda and seer-train, anywhere
-#                                  below it; a folder of copies will do, so that they can be built elsewhere
+#   tools/gpu_check.sh [BUILD]     BUILD (default build/release) holds seer-train and the tests in gpu_tests/; a folder of
+#                                  copies will do, so that they can be built elsewhere
 #   tools/gpu_check.sh --status    whether cuda/RECEIPT.txt is of the code at hand; runs nothing
 #   --quick                        tests alone
 # Environment: SEER_GOLDENS (default: tests/golden), SEER_CUDNN (a libcudnn to compare with).
@@ -9,9 +9,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 receipt=cuda/RECEIPT.txt
 
-# What GPU results depend on: the CUDA code and the interface it implements.
+# What GPU results depend on: the CUDA code, the interface it implements, and the sweep that drives it.
 code_hash() {
-  find cuda src/ops -type f \( -name '*.cu' -o -name '*.cuh' -o -name '*.h' -o -name '*.cpp' \) -print0 |
+  find cuda src/ops src/model src/gate trainer/sweep.* trainer/session.* trainer/residuals.* -type f \
+    \( -name '*.cu' -o -name '*.cuh' -o -name '*.h' -o -name '*.cpp' -o -name CMakeLists.txt \) -print0 |
     LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16
 }
 
@@ -36,9 +37,13 @@ done
 
 export SEER_GOLDENS=${SEER_GOLDENS:-$PWD/tests/golden}
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader >/dev/null || { echo "gpu_check: no NVIDIA GPU here" >&2; exit 1; }
-mapfile -t tests < <(find "$build" -name '*_cuda' -type f -perm -u+x | LC_ALL=C sort)
-seer_train=$(find "$build" -name seer-train -type f -perm -u+x | head -n 1)
-[[ ${#tests[@]} -gt 0 && -n "$seer_train" ]] || { echo "gpu_check: $build holds no test binaries *_cuda and seer-train" >&2; exit 1; }
+mapfile -t tests < <(find "$build/gpu_tests" -type f -perm -u+x | LC_ALL=C sort)
+seer_train=$build/seer-train
+least=10  # fewer: some were not built, or not copied
+[[ ${#tests[@]} -ge $least && -x "$seer_train" ]] || {
+  echo "gpu_check: $build holds ${#tests[@]} of at least $least test binaries in gpu_tests/, and seer-train" >&2
+  exit 1
+}
 
 new=$(mktemp)
 {
@@ -52,10 +57,10 @@ failed=0
 for test in "${tests[@]}"; do
   log=$(mktemp)
   if timeout 300 "$test" --gtest_brief=1 > "$log" 2>&1; then result=passed; else result=FAILED; failed=1; fi
-  if grep -q "SKIPPED: " "$log"; then result=SKIPPED; failed=1; fi
+  if grep -q "NO DEVICE" "$log"; then result=SKIPPED; failed=1; fi
   line="$(basename "$test"): $result, $(sed -n 's/.*\] \([0-9]* tests\{0,1\}\) from.*(\(.*\) total).*/\1 in \2/p' "$log" | tail -n 1)"
   echo "$line" | tee -a "$new"
-  if [[ "$result" != passed ]]; then grep -E "FAILED|Failure|SKIPPED" -A 4 "$log" | head -n 40; fi
+  if [[ "$result" != passed ]]; then grep -E "FAILED|Failure|NO DEVICE" -A 4 "$log" | head -n 40 || true; fi
   rm -f "$log"
 done
 if [[ "$quick" == 0 ]]; then

@@ -99,7 +99,9 @@ std::map<std::string, std::string> run_identity(const RunConfig& config, const M
                                                 uint32_t weights) {
   const Json json = Json::parse(to_json(config));
   std::map<std::string, std::string> identity;
-  for (const char* key : {"seed", "device", "precision"}) identity[key] = json[key].dump();
+  for (const char* key : {"seed", "device"}) identity[key] = json[key].dump();
+  const char* usual = config.device == "cuda" ? "bf16" : "fp32";
+  identity["precision"] = config.precision == "auto" ? usual : config.precision;
   for (const char* key : {"steps", "batch_size"})
     identity[fmt::format("train.{}", key)] = json["train"][key].dump();
   for (const char* key : {"layout", "sequence_length"}) {

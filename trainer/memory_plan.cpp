@@ -8,6 +8,10 @@
 namespace seer {
 namespace {
 
+/// What a device with memory of its own holds besides our buffers: kernels as they are loaded, the libraries' own
+/// scratch, and what is lost to rounding.
+constexpr size_t kReserve = size_t{512} << 20;
+
 std::string gigabytes(size_t bytes) {
   return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
 }
@@ -22,7 +26,12 @@ MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const Mo
   const Session session(plan, model, weights, options);
   out.items = session.memory();
   for (const MemoryItem& item : out.items) out.needed += item.bytes;
-  if (backend.reads_host_memory()) out.needed -= static_cast<size_t>(weights.bytes());
+  if (backend.reads_host_memory()) {
+    out.needed -= static_cast<size_t>(weights.bytes());
+  } else {
+    out.items.push_back({"reserve for kernels and libraries", kReserve});
+    out.needed += kReserve;
+  }
   return out;
 }
 
@@ -43,24 +52,32 @@ MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const Mo
                        const ModelFiles* files, size_t budget) {
   // Weights that are read where their files are mapped give way to other memory: there is nothing to stream.
   const bool may_stream = !backend.reads_host_memory();
-  MemoryPlan last;
+  // Host residuals visit the device in three buffers: fewer streams are better left there.
+  const bool host_saves = config.train.batch_size > 3;
+  MemoryPlan least;
+  least.needed = SIZE_MAX;
   for (const bool stream : {false, true}) {
     if (stream ? config.model.weights == "resident" || !may_stream : config.model.weights == "stream")
       continue;
     for (const ResidualPlace place : {ResidualPlace::kDevice, ResidualPlace::kHost}) {
-      const bool host = place == ResidualPlace::kHost;
-      if (host ? config.train.residuals == "device" || !may_stream : config.train.residuals == "host")
+      const std::string& wanted = config.train.residuals;
+      if (place == ResidualPlace::kDevice
+              ? wanted == "host"
+              : wanted == "device" || !may_stream || (wanted == "auto" && !host_saves)) {
         continue;
-      last = plan_layout(backend, config, model, files, stream, place);
-      last.budget = budget;
-      if (last.fits()) return last;
+      }
+      MemoryPlan plan = plan_layout(backend, config, model, files, stream, place);
+      plan.budget = budget;
+      if (plan.fits()) return plan;
+      if (plan.needed < least.needed) least = std::move(plan);
     }
   }
-  return last;
+  return least;
 }
 
 size_t memory_budget(const Backend& backend, const RunConfig& config) {
-  return config.memory_gb > 0 ? static_cast<size_t>(config.memory_gb * 1e9) : backend.available_bytes();
+  const size_t available = backend.available_bytes();
+  return config.memory_gb > 0 ? std::min(available, static_cast<size_t>(config.memory_gb * 1e9)) : available;
 }
 
 }  // namespace seer

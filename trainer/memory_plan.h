@@ -23,12 +23,12 @@ struct MemoryPlan {
 };
 
 /// The first layout that fits of those that model.weights and train.residuals allow: everything on the device, then
-/// residuals on the host, then weights streamed, then both; if none does, the last. Runs the sweep's planner for each:
+/// residuals on the host, then weights streamed, then both; if none does, the one that needs least. Runs the sweep's planner for each:
 /// nothing is allocated. `files` may be null: weights are then planned as bf16.
 MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const ModelConfig& model,
                        const ModelFiles* files, size_t budget);
 
-/// config.memory_gb, or else what the backend could allocate now.
+/// What the backend could allocate now, or config.memory_gb if that is less.
 size_t memory_budget(const Backend& backend, const RunConfig& config);
 
 }  // namespace seer

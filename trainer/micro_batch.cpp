@@ -46,6 +46,7 @@ void MicroBatch::assign(Backend& backend, Queue& queue, const TokenSequence& seq
 void MicroBatch::assign_worst_case() {
   layout_ = BatchLayout();
   layout_.num_query_rows = layout_.num_key_rows = capacity_;
+  layout_.sequences = std::max<int64_t>(1, capacity_ / (2 * blocks_.front().block_size));
   for (ScoreLayout& blocks : blocks_) blocks = ScoreLayout::worst_case(capacity_, blocks.block_size);
 }
 

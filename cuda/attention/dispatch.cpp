@@ -13,6 +13,7 @@ namespace {
 
 constexpr double kLog2E = 1.4426950408889634;
 constexpr size_t kAlignment = 256;
+constexpr int64_t kScratchBytes = 160'000'000;
 
 /// A fused kernel and how the workspace is shared out: tile list, counter, scratch of each thread block.
 struct Fused {
@@ -37,11 +38,18 @@ Fused fused_for(const AttentionChoice& choice, const AttentionArgs& args) {
   }
   // The planner's layouts have totals and no segments: as many as there are sequences.
   const int64_t segments = std::max<int64_t>(args.layout->sequences, args.layout->segments.host.size());
+  const int64_t scratch_blocks = args.blocks != nullptr ? args.blocks->max_blocks : 0;
+  int64_t thread_blocks = hopper ? hopper_thread_blocks(head_dim, choice.sm_count)
+                                 : portable_thread_blocks(head_dim, choice.sm_count);
+  // Several thread blocks an SM are faster, but each waits with maxima of its own: beyond kScratchBytes one has to do.
+  const auto scratch_each = static_cast<int64_t>(scratch_blocks * kQueryTile * sizeof(float));
+  if (thread_blocks * scratch_each > kScratchBytes) {
+    thread_blocks = std::min(thread_blocks, std::max<int64_t>(choice.sm_count, kScratchBytes / scratch_each));
+  }
   return {.hopper = hopper,
-          .thread_blocks = hopper ? hopper_thread_blocks(head_dim, choice.sm_count)
-                                  : portable_thread_blocks(head_dim, choice.sm_count),
+          .thread_blocks = static_cast<int>(thread_blocks),
           .max_tiles = args.layout->num_query_rows / kQueryTile + std::max<int64_t>(segments, 1),
-          .scratch_blocks = args.blocks != nullptr ? args.blocks->max_blocks : 0};
+          .scratch_blocks = scratch_blocks};
 }
 
 const __nv_bfloat16* bf16_elements(const ConstTensor& x) {

@@ -113,7 +113,12 @@ struct Softmax {
     float maximum = maxima.lane_maximum();
     if (!__any_sync(kWholeWarp, maximum > limit)) return false;
     if constexpr (kPieces > 1) maximum = fmaxf(maximum, __shfl_xor_sync(kWholeWarp, maximum, 1));
-    limit = fmaxf(limit, maximum + slack);
+    // Only rows that need it: another row of the warp, which may be of another sequence, changes no bit of this one.
+    if (maximum > limit) {
+      limit = maximum + slack;
+    } else {
+      maximum = kMinusInfinity;
+    }
     const int row = PieceMaxima<kPieces>::lane_row();
     const float other = __shfl_xor_sync(kWholeWarp, maximum, 2);
     raise_row(0, row == 0 ? maximum : other);
@@ -121,14 +126,18 @@ struct Softmax {
     return true;
   }
 
-  /// s = 2^(s * scale - reference), added to the sums.
+  /// s = 2^(s * scale - reference), added to the sums: the tile's own first, so that small terms of a row of a hundred
+  /// thousand keys are not lost one by one in a large sum.
   __device__ void exponentiate(float (&s)[kScores]) {
+    float of_tile[2] = {0.0F, 0.0F};
 #pragma unroll
     for (int i = 0; i < kScores; ++i) {
       const int row = i / 2 % 2;
       s[i] = ptx::exp2_approx(fmaf(s[i], scale, -reference[row]));
-      sum[row] += s[i];
+      of_tile[row] += s[i];
     }
+    sum[0] += of_tile[0];
+    sum[1] += of_tile[1];
   }
 
   /// After the last tile: sums over whole rows.

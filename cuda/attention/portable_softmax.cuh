@@ -176,19 +176,22 @@ class OnlineSoftmax {
     return __any_sync(kAllLanes, changed);
   }
 
-  /// s = exp2(scale * s - maximum), added to the sums.
+  /// s = exp2(scale * s - maximum), added to the sums: the tile's own first, so that small terms of a row of a
+  /// hundred thousand keys are not lost one by one in a large sum.
   __device__ void exponentials(Scores<kHeadDim>& s) {
 #pragma unroll
-    for (int n = 0; n < S::kKeyTile / 8; ++n) {
+    for (int i = 0; i < S::kRows; ++i) {
+      float of_tile = 0.0F;
 #pragma unroll
-      for (int i = 0; i < S::kRows; ++i) {
+      for (int n = 0; n < S::kKeyTile / 8; ++n) {
 #pragma unroll
         for (int e = i % 2 * 2; e < i % 2 * 2 + 2; ++e) {
           float& p = s[i / 2][n][e];
           p = exp2_approx(fmaf(p, scale_, -maximum_[i]));
-          sum_[i] += p;
+          of_tile += p;
         }
       }
+      sum_[i] += of_tile;
     }
   }
 

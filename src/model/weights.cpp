@@ -182,6 +182,13 @@ void FrozenWeights::start_stream(Backend& backend, const ModelConfig& config, in
       }
       slot_bytes = std::max(slot_bytes, used);
     });
+    const bool alike =
+        std::equal(layers[0].begin(), layers[0].end(), layers[i].begin(), layers[i].end(),
+                   [](const auto& a, const auto& b) { return a.offset == b.offset && a.dtype == b.dtype; });
+    if (!alike) {
+      fail("{}: layer {} is stored in other dtypes than layer 0: such a model cannot be streamed",
+           files_->folder().string(), i);
+    }
   }
   stream_ = std::make_unique<WeightStream>(backend, std::move(layers), slot_bytes, read_threads);
   layers_.resize(WeightStream::kSlots);
@@ -277,6 +284,7 @@ FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelC
       used += slot.shape.numel() * size_of(dtype);
     }
   });
+  uploader.finish();
   return weights;
 }
 

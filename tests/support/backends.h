@@ -22,6 +22,9 @@ struct BackendChoice {
 /// with more workers than most cases have tiles for.
 const std::vector<BackendChoice>& backends();
 
+/// A backend that must be given copies of weights and has the memories a training can choose from.
+std::unique_ptr<Backend> backend_with_own_memory();
+
 /// Names for parametrised tests: "cpu_1_thread".
 void PrintTo(const BackendChoice& choice, std::ostream* out);  // NOLINT(readability-identifier-naming)
 

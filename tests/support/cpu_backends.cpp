@@ -13,6 +13,10 @@ const std::vector<BackendChoice>& backends() {
   return choices;
 }
 
+std::unique_ptr<Backend> backend_with_own_memory() {
+  return make_cpu_backend({.threads = 2, .reads_host_memory = false});
+}
+
 void PrintTo(const BackendChoice& choice, std::ostream* out) {
   *out << choice.name;
 }

@@ -13,7 +13,7 @@ class NeedsDevice : public testing::Environment {
  public:
   void SetUp() override {
     std::string why;
-    if (!cuda_available(&why)) GTEST_SKIP() << "SKIPPED: " << why;
+    if (!cuda_available(&why)) GTEST_SKIP() << "NO DEVICE: " << why;
   }
 };
 
@@ -29,6 +29,10 @@ const std::vector<BackendChoice>& backends() {
        .computes_f64 = false},
   };
   return choices;
+}
+
+std::unique_ptr<Backend> backend_with_own_memory() {
+  return make_cuda_backend();
 }
 
 void PrintTo(const BackendChoice& choice, std::ostream* out) {

@@ -1,6 +1,7 @@
 // Where residual streams and weights are kept must not change a bit of a training.
 #include <gtest/gtest.h>
 
+#include "tests/support/backends.h"
 #include "tests/support/golden_file.h"
 #include "tests/trainer/session_runs.h"
 #include "trainer/memory_plan.h"
@@ -23,7 +24,7 @@ struct Outcome {
 
 /// Three steps of `batch` sequences of different lengths, with an evaluation of fewer sequences between.
 Outcome train(const std::filesystem::path& folder, const Placement& placement, int64_t batch) {
-  const auto backend = make_cpu_backend({.threads = 2, .reads_host_memory = false});
+  const auto backend = backend_with_own_memory();
   const auto queue = backend->make_queue("load");
   const ModelConfig model = load_model_config(folder);
   FrozenWeights weights(*backend, *queue, model, folder, {.stream = placement.stream, .head = false});
@@ -65,7 +66,7 @@ TEST(Placement, ChangesNoBit) {
 TEST(Placement, TheFirstLayoutThatFitsIsTaken) {
   const TempDir folder;
   write_tiny_model(folder.path(), {.layers = 6, .hidden = 256, .intermediate = 512});
-  const auto backend = make_cpu_backend({.threads = 1, .reads_host_memory = false});
+  const auto backend = backend_with_own_memory();
   const ModelConfig model = load_model_config(folder.path());
   RunConfig config;
   config.device = "cuda";  // keys of a device with memory of its own
