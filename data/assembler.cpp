@@ -78,8 +78,8 @@ void Assembler::end_epoch() {
   if (completed_ == epoch_first_sequence_) {
     fail(
         "data: epoch {} gave no sequence of {} tokens: the corpus holds {} document(s) with {} token(s), {} "
-        "of them "
-        "shorter than {} token(s), and {} bad line(s)",
+        "of them dropped as shorter than {} token(s), and {} bad line(s); give more text or lower "
+        "data.sequence_length",
         epoch_, options_.sequence_length, stats_.documents, stats_.tokens, stats_.short_documents,
         options_.min_document_tokens, stats_.bad_lines);
   }

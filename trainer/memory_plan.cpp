@@ -19,6 +19,7 @@ std::string gigabytes(size_t bytes) {
 MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const ModelConfig& model,
                        const ModelFiles* files, bool stream, ResidualPlace residuals) {
   MemoryPlan out{.weights = {.stream = stream, .head = false}, .residuals = residuals, .items = {}};
+  out.own_memory = !backend.reads_host_memory();
   PlanBackend plan(backend);
   FrozenWeights weights = FrozenWeights::shapes(model, plan, files, out.weights);
   SessionOptions options = session_options(config);
@@ -39,13 +40,15 @@ MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const Mo
 
 std::string MemoryPlan::refusal(const std::string& device) const {
   std::string advice = "lower data.sequence_length";
-  if (!weights.stream) advice += ", set model.weights to \"stream\" on a GPU";
+  if (own_memory && !weights.stream) advice += ", set model.weights to \"stream\"";
   if (residuals == ResidualPlace::kDevice) {
-    advice +=
-        ", lower train.batch_size (one residual stream each) or set train.residuals to \"host\" on a GPU";
+    advice += ", lower train.batch_size (one residual stream each)";
+    if (own_memory) advice += " or set train.residuals to \"host\"";
   }
-  return fmt::format("does not fit: {} are needed on {}, {} are available, {} too few: {}", gigabytes(needed),
-                     device, gigabytes(budget), gigabytes(needed - budget), advice);
+  return fmt::format("does not fit: {} are needed on {}{}, {} are available, {} too few: {}",
+                     gigabytes(needed), device,
+                     own_memory ? "" : " beside the weights, which stay where they are mapped",
+                     gigabytes(budget), gigabytes(needed - budget), advice);
 }
 
 MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const ModelConfig& model,

@@ -14,8 +14,9 @@ struct MemoryPlan {
   WeightOptions weights;                             ///< What model.weights comes to
   ResidualPlace residuals = ResidualPlace::kDevice;  ///< What train.residuals comes to
   std::vector<MemoryItem> items;                     ///< Device memory by purpose
-  size_t needed = 0;  ///< Bytes; without weights that are read where their files are mapped
-  size_t budget = 0;  ///< memory_gb, or what the device could give
+  size_t needed = 0;        ///< Bytes; without weights that are read where their files are mapped
+  bool own_memory = false;  ///< The device has a memory of its own, with choices what to keep there
+  size_t budget = 0;        ///< memory_gb, or what the device could give
 
   bool fits() const { return needed <= budget; }
   /// By how much it does not fit, and which key to lower.

@@ -86,7 +86,8 @@ class CrossCheck {
       }
     }
     if (gate.schedule.warmup_steps > config_.train.steps) {
-      refuse(path + ".schedule.warmup_steps", "found {}, expected at most train.steps, which is {}",
+      refuse(path + ".schedule.warmup_steps",
+             "found {}, expected at most train.steps, which is {}; set one of the two",
              gate.schedule.warmup_steps, config_.train.steps);
     }
     const double floor = gate.schedule.min_learning_rate;

@@ -105,7 +105,7 @@ RunFolder RunFolder::create(const fs::path& path, std::string_view effective_con
   refuse_used(paths);
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) fail("cannot make run folder {}: {}", path.string(), error.message());
+  if (error) fail("output.dir: cannot make run folder {}: {}", path.string(), error.message());
   RunFolder folder(paths, lock_folder(paths));
   refuse_used(paths);  // another process may have been here between the first look and the lock
   write_file_atomically(paths.config(), effective_config);

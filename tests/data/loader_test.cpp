@@ -287,7 +287,7 @@ TEST_F(LoaderTest, AnEpochWithoutASequenceIsAnError) {
   EXPECT_THAT(error(), HasSubstr("2 document(s) with 22 token(s)"));
   options_.layout = DataLayout::kPacked;
   options_.min_document_tokens = 32;
-  EXPECT_THAT(error(), HasSubstr("2 of them shorter than 32 token(s)"));
+  EXPECT_THAT(error(), HasSubstr("2 of them dropped as shorter than 32 token(s)"));
 }
 
 TEST_F(LoaderTest, TextNeedsAnEncoder) {

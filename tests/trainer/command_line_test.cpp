@@ -534,12 +534,14 @@ TEST(PlanCommand, PlansTheLargestModelFromItsConfigAlone) {
   const std::vector<std::string> arguments = {
       "plan",        (source_dir() / "configs" / "llama3.1-70b-instruct.json").string(),
       "--set",       "model.path=" + (folder / "model").string(),
+      "--set",       "device=cpu",
       "--gflops",    "100000",
       "--bandwidth", "1000",
       "--memory",    "16"};
   const ProcessResult result = seer_train(arguments);
   expect_success(result);
-  EXPECT_NEAR(megabytes(result.out, "frozen weights"), 139e3, 1e3) << "70.6 G parameters in bf16, but for lm_head";
+  EXPECT_NEAR(megabytes(result.out, "frozen weights"), 139e3, 1e3)
+      << "70.6 G parameters in bf16, but for lm_head";
   EXPECT_THAT(result.out, HasSubstr("does not fit"));
 }
 

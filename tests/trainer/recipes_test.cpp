@@ -156,6 +156,7 @@ TEST_P(Recipes, TrainsEvaluatesAndExports) {
     sets.push_back(fmt::format("gates[0].hidden_size={}", model.head_dim));
   }
   std::vector<std::string> arguments = {"train", recipe.string()};
+  arguments.insert(arguments.end(), {"--set", "device=cpu"});  // the recipes are for GPUs
   for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
   const ProcessResult result = seer_train(arguments);
   ASSERT_EQ(result.exit_code, 0) << result.err;

@@ -276,9 +276,10 @@ TEST(RunConfig, RulesBetweenKeys) {
       refusal_of_set("gates=[{\"name\":\"a\"},{\"name\":\"a\"}]"),
       "--set gates=[{\"name\":\"a\"},{\"name\":\"a\"}]: gates[1].name: found \"a\", the name of gates[0] "
       "already; every entry needs its own");
-  EXPECT_EQ(
-      refusal(minimal(",\n\"train\": {\"steps\": 19}")),
-      "run.json:1: gates[0].schedule.warmup_steps: found 20, expected at most train.steps, which is 19");
+  EXPECT_EQ(refusal(minimal(",\n\"train\": {\"steps\": 19}")),
+            "run.json:1: gates[0].schedule.warmup_steps: found 20, expected at most train.steps, which is "
+            "19; set one of the "
+            "two");
   EXPECT_EQ(parse(minimal(), {"train.steps=20"}).train.steps, 20);
   EXPECT_THAT(
       refusal_of_set("gates[0].schedule={\"type\":\"cosine_floor\",\"min_learning_rate\":0.01}"),
