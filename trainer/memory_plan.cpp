@@ -1,6 +1,8 @@
 #include "trainer/memory_plan.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <fstream>
 
 #include "trainer/plan_backend.h"
 #include "trainer/runtime.h"
@@ -14,6 +16,15 @@ constexpr size_t kReserve = size_t{512} << 20;
 
 std::string gigabytes(size_t bytes) {
   return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
+}
+
+/// MemAvailable of /proc/meminfo: free memory and what the kernel would drop for it.
+size_t available_host_bytes() {
+  std::ifstream info("/proc/meminfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("MemAvailable:")) return std::stoull(line.substr(line.find(':') + 1)) * 1024;
+  }
+  return SIZE_MAX;  // a system that does not say is not held back
 }
 
 MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const ModelConfig& model,
@@ -30,6 +41,7 @@ MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const Mo
   if (backend.reads_host_memory()) {
     out.needed -= static_cast<size_t>(weights.bytes());
   } else {
+    out.pinned = plan.pinned_bytes();
     out.items.push_back({"reserve for kernels and libraries", kReserve});
     out.needed += kReserve;
   }
@@ -39,6 +51,13 @@ MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const Mo
 }  // namespace
 
 std::string MemoryPlan::refusal(const std::string& device) const {
+  if (needed <= budget) {
+    return fmt::format(
+        "does not fit: {} of pinned host memory are needed, {} are available: lower train.batch_size (one "
+        "residual "
+        "stream each) or data.sequence_length",
+        gigabytes(pinned), gigabytes(pinned_budget));
+  }
   std::string advice = "lower data.sequence_length";
   if (own_memory && !weights.stream) advice += ", set model.weights to \"stream\"";
   if (residuals == ResidualPlace::kDevice) {
@@ -71,6 +90,7 @@ MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const Mo
       }
       MemoryPlan plan = plan_layout(backend, config, model, files, stream, place);
       plan.budget = budget;
+      plan.pinned_budget = available_host_bytes();
       if (plan.fits()) return plan;
       if (plan.needed < least.needed) least = std::move(plan);
     }

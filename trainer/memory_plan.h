@@ -18,7 +18,10 @@ struct MemoryPlan {
   bool own_memory = false;  ///< The device has a memory of its own, with choices what to keep there
   size_t budget = 0;        ///< memory_gb, or what the device could give
 
-  bool fits() const { return needed <= budget; }
+  size_t pinned = 0;  ///< Host memory that copies run from; nothing on a device without a memory of its own
+  size_t pinned_budget = 0;  ///< What the host has available
+
+  bool fits() const { return needed <= budget && pinned <= pinned_budget; }
   /// By how much it does not fit, and which key to lower.
   std::string refusal(const std::string& device) const;
 };

@@ -38,7 +38,7 @@ void PlanBackend::count(const char* kind, double flops, double bytes) {
 }
 
 Buffer PlanBackend::allocate(size_t bytes, Memory memory) {
-  if (memory == Memory::kDevice) device_bytes_ += bytes;
+  (memory == Memory::kDevice ? device_bytes_ : pinned_bytes_) += bytes;
   const size_t size = std::max<size_t>(bytes, 1);
   // Address space alone: pages become memory only if they are written.
   void* data =

@@ -27,6 +27,7 @@ class PlanBackend final : public Backend {
   const std::map<std::string, OpWork>& work() const { return work_; }
   void reset_work() { work_.clear(); }
   size_t device_bytes() const { return device_bytes_; }
+  size_t pinned_bytes() const { return pinned_bytes_; }
 
   std::string name() const override { return real_.name(); }
   DType activation_dtype() const override { return real_.activation_dtype(); }
@@ -85,6 +86,7 @@ class PlanBackend final : public Backend {
   const Backend& real_;
   std::map<std::string, OpWork> work_;
   size_t device_bytes_ = 0;
+  size_t pinned_bytes_ = 0;
 };
 
 /// Multiply-adds (as 2 FLOPs) of causal attention: q k^T over the visible triangle, and p v where `output` is
