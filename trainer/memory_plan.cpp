@@ -31,6 +31,8 @@ MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const Mo
                        const ModelFiles* files, bool stream, ResidualPlace residuals) {
   MemoryPlan out{.weights = {.stream = stream, .head = false}, .residuals = residuals, .items = {}};
   out.own_memory = !backend.reads_host_memory();
+  const bool by_eval = max_sequence_length(config) > config.data.sequence_length;
+  out.length_key = by_eval ? "eval.sequence_length" : "data.sequence_length";
   PlanBackend plan(backend);
   FrozenWeights weights = FrozenWeights::shapes(model, plan, files, out.weights);
   SessionOptions options = session_options(config);
@@ -54,11 +56,10 @@ std::string MemoryPlan::refusal(const std::string& device) const {
   if (needed <= budget) {
     return fmt::format(
         "does not fit: {} of pinned host memory are needed, {} are available: lower train.batch_size (one "
-        "residual "
-        "stream each) or data.sequence_length",
-        gigabytes(pinned), gigabytes(pinned_budget));
+        "residual stream each) or {}",
+        gigabytes(pinned), gigabytes(pinned_budget), length_key);
   }
-  std::string advice = "lower data.sequence_length";
+  std::string advice = "lower " + length_key;
   if (own_memory && !weights.stream) advice += ", set model.weights to \"stream\"";
   if (residuals == ResidualPlace::kDevice) {
     advice += ", lower train.batch_size (one residual stream each)";

@@ -15,6 +15,7 @@ struct MemoryPlan {
   ResidualPlace residuals = ResidualPlace::kDevice;  ///< What train.residuals comes to
   std::vector<MemoryItem> items;                     ///< Device memory by purpose
   size_t needed = 0;        ///< Bytes; without weights that are read where their files are mapped
+  std::string length_key;   ///< The config key of the longest sequence
   bool own_memory = false;  ///< The device has a memory of its own, with choices what to keep there
   size_t budget = 0;        ///< memory_gb, or what the device could give
 
