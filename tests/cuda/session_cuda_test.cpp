@@ -24,42 +24,6 @@ using namespace std::chrono_literals;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr int64_t kLength = 328;  // ends in a short block of every size
-
-/// Three trainings that differ in everything an entry can say.
-std::vector<GateEntryConfig> three_gates() {
-  GateEntryConfig plain;
-  plain.name = "plain";
-  plain.block_size = 16;
-  plain.optimizer = {.learning_rate = 2e-3, .max_grad_norm = 1e-3};
-  plain.schedule = {.type = "cosine", .warmup_steps = 1};
-  GateEntryConfig wide;
-  wide.name = "wide";
-  wide.type = "Qmaxmin_Kavg";
-  wide.block_size = 32;
-  wide.hidden_size = 24;
-  wide.loss_reduction = "rows";
-  wide.optimizer = {.learning_rate = 1e-3, .weight_decay = 0.1, .max_grad_norm = 1e-3};
-  wide.schedule = {.type = "linear", .warmup_steps = 2};
-  GateEntryConfig both;
-  both.name = "both";
-  both.type = "Qavg_Kmaxmin";
-  both.block_size = 64;
-  both.force_double = true;
-  both.loss_scale = 3.0;
-  both.optimizer = {.learning_rate = 1e-3, .beta1 = 0.8, .max_grad_norm = 1e-3};
-  both.schedule = {.type = "constant", .warmup_steps = 0};
-  return {plain, wide, both};
-}
-
-SessionOptions options_for(std::vector<GateEntryConfig> gates, int64_t batch = 2, int64_t tokens = kLength) {
-  return {.gates = std::move(gates),
-          .total_steps = 5,
-          .batch_size = batch,
-          .max_tokens = tokens,
-          .densities = {0.1, 0.5}};
-}
-
 std::unique_ptr<Backend> cuda(CudaPrecision precision) {
   return make_cuda_backend({.precision = precision});
 }
@@ -112,7 +76,7 @@ INSTANTIATE_TEST_SUITE_P(, SessionCuda, testing::Values(CudaPrecision::kFp32, Cu
                          });
 
 TEST_P(SessionCuda, AgreesWithTheCpu) {
-  const auto batches = random_batches(1, 5, 2, kLength);
+  const auto batches = random_batches(1, 5, 2, kRaggedLength);
   for (const TinyModel& shape : {TinyModel{.layers = 3}, TinyModel{.family = "qwen3", .head_dim = 32},
                                  TinyModel{.family = "qwen2", .kv_heads = 1}}) {
     SCOPED_TRACE(shape.family);
@@ -129,7 +93,7 @@ TEST_P(SessionCuda, AgreesWithTheCpu) {
 }
 
 TEST_P(SessionCuda, EntriesTrainTogetherAsEachAlone) {
-  const auto batches = random_batches(2, 5, 2, kLength);
+  const auto batches = random_batches(2, 5, 2, kRaggedLength);
   const std::vector<GateEntryConfig> gates = three_gates();
   LoadedSession together(model_, options_for(gates), cuda(GetParam()));
   const std::vector<GateHistory> histories = train_gates(together, batches);
@@ -141,7 +105,7 @@ TEST_P(SessionCuda, EntriesTrainTogetherAsEachAlone) {
 }
 
 TEST_P(SessionCuda, TwoRunsAreTheSameBits) {
-  const auto batches = random_batches(3, 5, 2, kLength);
+  const auto batches = random_batches(3, 5, 2, kRaggedLength);
   LoadedSession first(model_, options_for(three_gates()), cuda(GetParam()));
   LoadedSession second(model_, options_for(three_gates()), cuda(GetParam()));
   const std::vector<GateHistory> expected = train_gates(first, batches);
@@ -174,7 +138,7 @@ std::string failure_of(LoadedSession& session, int64_t step, std::span<const Tok
 }
 
 TEST_P(SessionCuda, ADamagedLayerStopsTheStepBeforeAnyGateChanges) {
-  const std::vector<TokenSequence> batch = random_batches(6, 1, 2, kLength).front();
+  const std::vector<TokenSequence> batch = random_batches(6, 1, 2, kRaggedLength).front();
   struct Damage {
     std::string tensor;
     int64_t element;
@@ -203,7 +167,7 @@ TEST_P(SessionCuda, ADamagedLayerStopsTheStepBeforeAnyGateChanges) {
 }
 
 TEST_P(SessionCuda, ATokenOutsideTheEmbeddingIsReported) {
-  const std::vector<TokenSequence> good = random_batches(7, 1, 2, kLength).front();
+  const std::vector<TokenSequence> good = random_batches(7, 1, 2, kRaggedLength).front();
   for (const int32_t id : {256, -1}) {
     LoadedSession session(model_, options_for(three_gates()), cuda(GetParam()));
     std::vector<TokenSequence> bad = good;

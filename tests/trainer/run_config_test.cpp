@@ -304,6 +304,9 @@ TEST(RunConfig, PlacesAreThoseOfTheDevice) {
   EXPECT_THAT(refusal_of_set("model.weights=stream"),
               HasSubstr("reads weights where their files are mapped"));
   EXPECT_THAT(refusal_of_set("train.residuals=host"), HasSubstr("has one memory alone"));
+  EXPECT_THAT(refusal_of_set("memory_gb=-1"), HasSubstr("memory_gb"));
+  EXPECT_THAT(refusal_of_set("model.weights=disk"), HasSubstr(R"("resident", "stream")"));
+  EXPECT_THAT(refusal_of_set("train.residuals=disk"), HasSubstr(R"("device", "host")"));
   const RunConfig c = parse(minimal(), {"device=cuda", "model.weights=stream", "train.residuals=host"});
   EXPECT_EQ(c.model.weights, "stream");
   EXPECT_EQ(c.train.residuals, "host");

@@ -47,6 +47,39 @@ std::vector<float> LoadedSession::gradients(size_t gate) {
   return download(*backend_, session_->queue(), session_->gates()[gate].params().flat_gradients());
 }
 
+std::vector<GateEntryConfig> three_gates() {
+  GateEntryConfig plain;
+  plain.name = "plain";
+  plain.block_size = 16;
+  plain.optimizer = {.learning_rate = 2e-3, .max_grad_norm = 1e-3};
+  plain.schedule = {.type = "cosine", .warmup_steps = 1};
+  GateEntryConfig wide;
+  wide.name = "wide";
+  wide.type = "Qmaxmin_Kavg";
+  wide.block_size = 32;
+  wide.hidden_size = 24;
+  wide.loss_reduction = "rows";
+  wide.optimizer = {.learning_rate = 1e-3, .weight_decay = 0.1, .max_grad_norm = 1e-3};
+  wide.schedule = {.type = "linear", .warmup_steps = 2};
+  GateEntryConfig both;
+  both.name = "both";
+  both.type = "Qavg_Kmaxmin";
+  both.block_size = 64;
+  both.force_double = true;
+  both.loss_scale = 3.0;
+  both.optimizer = {.learning_rate = 1e-3, .beta1 = 0.8, .max_grad_norm = 1e-3};
+  both.schedule = {.type = "constant", .warmup_steps = 0};
+  return {plain, wide, both};
+}
+
+SessionOptions options_for(std::vector<GateEntryConfig> gates, int64_t batch, int64_t tokens) {
+  return {.gates = std::move(gates),
+          .total_steps = 5,
+          .batch_size = batch,
+          .max_tokens = tokens,
+          .densities = {0.1, 0.5}};
+}
+
 TokenSequence random_pack(uint64_t seed, const std::vector<int64_t>& lengths, int64_t vocabulary) {
   TokenSequence pack;
   pack.cu_seqlens = {0};

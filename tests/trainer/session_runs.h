@@ -36,6 +36,16 @@ class LoadedSession {
   std::unique_ptr<Session> session_;
 };
 
+/// Tokens of a sequence that ends in a short block of every size.
+constexpr int64_t kRaggedLength = 328;
+
+/// Three trainings that differ in everything an entry can say, each with a clip that is active.
+std::vector<GateEntryConfig> three_gates();
+
+/// Five steps, with recall at two densities.
+SessionOptions options_for(std::vector<GateEntryConfig> gates, int64_t batch = 2,
+                           int64_t tokens = kRaggedLength);
+
 /// One pack of random tokens.
 TokenSequence random_pack(uint64_t seed, const std::vector<int64_t>& lengths, int64_t vocabulary = 256);
 

@@ -20,42 +20,6 @@ using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
 
-constexpr int64_t kLength = 328;  // ends in a short block of every size
-
-/// Three trainings that differ in everything an entry can say, each with a clip that is active.
-std::vector<GateEntryConfig> three_gates() {
-  GateEntryConfig plain;
-  plain.name = "plain";
-  plain.block_size = 16;
-  plain.optimizer = {.learning_rate = 2e-3, .max_grad_norm = 1e-3};
-  plain.schedule = {.type = "cosine", .warmup_steps = 1};
-  GateEntryConfig wide;
-  wide.name = "wide";
-  wide.type = "Qmaxmin_Kavg";
-  wide.block_size = 32;
-  wide.hidden_size = 24;
-  wide.loss_reduction = "rows";
-  wide.optimizer = {.learning_rate = 1e-3, .weight_decay = 0.1, .max_grad_norm = 1e-3};
-  wide.schedule = {.type = "linear", .warmup_steps = 2};
-  GateEntryConfig both;
-  both.name = "both";
-  both.type = "Qavg_Kmaxmin";
-  both.block_size = 64;
-  both.force_double = true;
-  both.loss_scale = 3.0;
-  both.optimizer = {.learning_rate = 1e-3, .beta1 = 0.8, .max_grad_norm = 1e-3};
-  both.schedule = {.type = "constant", .warmup_steps = 0};
-  return {plain, wide, both};
-}
-
-SessionOptions options_for(std::vector<GateEntryConfig> gates, int64_t batch = 2) {
-  return {.gates = std::move(gates),
-          .total_steps = 5,
-          .batch_size = batch,
-          .max_tokens = kLength,
-          .densities = {0.1, 0.5}};
-}
-
 class SessionTest : public testing::Test {
  protected:
   SessionTest() { write_tiny_model(model_, {.layers = 3}); }
@@ -65,7 +29,7 @@ class SessionTest : public testing::Test {
 };
 
 TEST_F(SessionTest, EntriesTrainTogetherAsEachAlone) {
-  auto batches = random_batches(1, 5, 2, kLength);
+  auto batches = random_batches(1, 5, 2, kRaggedLength);
   batches.back() = batches.front();  // so that the first and the last loss can be compared
   const std::vector<GateEntryConfig> gates = three_gates();
   LoadedSession together(model_, options_for(gates));
@@ -82,7 +46,7 @@ TEST_F(SessionTest, EntriesTrainTogetherAsEachAlone) {
 }
 
 TEST_F(SessionTest, ThreadsDoNotChangeABit) {
-  const auto batches = random_batches(2, 5, 2, kLength);
+  const auto batches = random_batches(2, 5, 2, kRaggedLength);
   LoadedSession one(model_, options_for(three_gates()), {.threads = 1});
   const std::vector<GateHistory> expected = train_gates(one, batches);
   for (const int threads : {2, 3, 7}) {
@@ -94,7 +58,7 @@ TEST_F(SessionTest, ThreadsDoNotChangeABit) {
 }
 
 TEST_F(SessionTest, ABackendWithMemoryOfItsOwnGetsTheSameBits) {
-  const auto batches = random_batches(3, 3, 2, kLength);
+  const auto batches = random_batches(3, 3, 2, kRaggedLength);
   LoadedSession mapped(model_, options_for(three_gates()), {.threads = 2, .reads_host_memory = true});
   LoadedSession copied(model_, options_for(three_gates()), {.threads = 2, .reads_host_memory = false});
   const std::vector<GateHistory> expected = train_gates(mapped, batches);
@@ -103,7 +67,7 @@ TEST_F(SessionTest, ABackendWithMemoryOfItsOwnGetsTheSameBits) {
 }
 
 TEST_F(SessionTest, TheSeedDecidesTheWeights) {
-  const auto batches = random_batches(4, 2, 2, kLength);
+  const auto batches = random_batches(4, 2, 2, kRaggedLength);
   const auto run = [&](uint64_t seed) {
     LoadedSession session(model_, options_for(three_gates()), {.threads = 2}, seed);
     return train_gates(session, batches);
@@ -172,7 +136,7 @@ void expect_mean(const Measured& whole, const std::vector<Measured>& parts) {
 }
 
 TEST_F(SessionTest, ABatchIsTheMeanOfItsMicroBatches) {
-  const std::vector<TokenSequence> batch = random_batches(5, 1, 4, kLength).front();
+  const std::vector<TokenSequence> batch = random_batches(5, 1, 4, kRaggedLength).front();
   LoadedSession session(model_, options_for(three_gates(), 4));
   const Measured whole = measure(session, batch);
   std::vector<Measured> parts;
@@ -237,7 +201,7 @@ std::string failure_of(LoadedSession& session, int64_t step, std::span<const Tok
 }
 
 TEST_F(SessionTest, ADamagedLayerStopsTheStepBeforeAnyGateChanges) {
-  const std::vector<TokenSequence> batch = random_batches(8, 1, 2, kLength).front();
+  const std::vector<TokenSequence> batch = random_batches(8, 1, 2, kRaggedLength).front();
   struct Damage {
     std::string tensor;
     int layer;  // the first that it reaches
@@ -268,7 +232,7 @@ TEST_F(SessionTest, ADamagedLayerStopsTheStepBeforeAnyGateChanges) {
 }
 
 TEST_F(SessionTest, AGateThatOverflowsStopsEveryGate) {
-  const std::vector<TokenSequence> batch = random_batches(9, 1, 2, kLength).front();
+  const std::vector<TokenSequence> batch = random_batches(9, 1, 2, kRaggedLength).front();
   LoadedSession session(model_, options_for(three_gates()));
   GateTraining& gate = session->gates()[1];
   std::vector<float> huge(gate.params().size(), 1e30F);
@@ -285,11 +249,11 @@ TEST_F(SessionTest, AGateThatOverflowsStopsEveryGate) {
 
 TEST_F(SessionTest, RefusesWhatItWasNotPlannedFor) {
   LoadedSession session(model_, options_for(three_gates()));
-  const std::vector<TokenSequence> three = random_batches(10, 1, 3, kLength).front();
+  const std::vector<TokenSequence> three = random_batches(10, 1, 3, kRaggedLength).front();
   EXPECT_THAT(failure_of(session, 0, three), HasSubstr("3 sequences in a step of 2"));
-  const std::vector<TokenSequence> longer = random_batches(10, 1, 2, kLength + 1).front();
+  const std::vector<TokenSequence> longer = random_batches(10, 1, 2, kRaggedLength + 1).front();
   EXPECT_THAT(failure_of(session, 0, longer), HasSubstr("329 tokens in a micro-batch of 328"));
-  const std::vector<TokenSequence> good = random_batches(10, 1, 2, kLength).front();
+  const std::vector<TokenSequence> good = random_batches(10, 1, 2, kRaggedLength).front();
   EXPECT_EQ(failure_of(session, 0, good), "no error") << "a refused step leaves the session usable";
 }
 
