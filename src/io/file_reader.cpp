@@ -5,22 +5,30 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <vector>
 
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include "src/core/ceil_div.h"
 #include "src/core/error.h"
 
 namespace seer {
 namespace {
 
 constexpr int64_t kPage = 4096;
+constexpr int64_t kBounceBytes = int64_t{4} << 20;
+
+/// This thread's buffer of kBounceBytes at an address that O_DIRECT takes; null if there is no memory for it.
+char* bounce_buffer() {
+  thread_local const std::unique_ptr<void, void (*)(void*)> buffer(std::aligned_alloc(kPage, kBounceBytes),
+                                                                   std::free);
+  return static_cast<char*>(buffer.get());
+}
 
 }  // namespace
 
-FileReader::FileReader(const std::filesystem::path& path) : mapping_(path) {
+FileReader::FileReader(const std::filesystem::path& path) : path_(path) {
   file_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file_ < 0) fail_errno(fmt::format("cannot open {}", path.string()), errno);
   direct_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
@@ -31,57 +39,66 @@ FileReader::~FileReader() {
   if (direct_ >= 0) ::close(direct_);
 }
 
-/// Whether most of the range is in memory already.
-bool FileReader::cached(int64_t offset, int64_t bytes) const {
-  const int64_t first = offset / kPage * kPage;
-  const int64_t end = std::min<int64_t>(offset + bytes, static_cast<int64_t>(mapping_.data().size()));
-  if (end <= first) return true;
-  std::vector<unsigned char> pages((end - first + kPage - 1) / kPage);
-  auto* begin = const_cast<std::byte*>(mapping_.data().data()) + first;
-  if (::mincore(begin, end - first, pages.data()) != 0) return true;
-  const auto resident =
-      std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) != 0; });
-  return 2 * resident >= static_cast<int64_t>(pages.size());
-}
-
 void FileReader::read(int64_t offset, int64_t bytes, void* to) const {
   char* out = static_cast<char*>(to);
-  if (direct_ >= 0 && !cached(offset, bytes) && read_direct(offset, bytes, out)) return;
-  read_buffered(offset, bytes, out);
+  int64_t done = 0;
+  if (direct_ >= 0) {
+    if (const auto cached = read_cached(offset, bytes, out)) {
+      done = *cached;
+      done += read_direct(offset + done, bytes - done, out + done);
+    }
+  }
+  // Also what is wrong with a file is left to this path to say.
+  read_buffered(offset + done, bytes - done, out + done);
+}
+
+/// Reads as far as the page cache reaches and returns how far that was; nothing where the kernel cannot answer for this
+/// file system. (mincore() can, but only for files of one's own: of others it says that all is cached.)
+std::optional<int64_t> FileReader::read_cached(int64_t offset, int64_t bytes, char* to) const {
+  int64_t done = 0;
+  while (done < bytes) {
+    const iovec rest{to + done, static_cast<size_t>(bytes - done)};
+    const ssize_t got = ::preadv2(file_, &rest, 1, offset + done, RWF_NOWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno != EAGAIN) return std::nullopt;
+    if (got <= 0) break;  // the next page is not cached, or the file ends
+    done += got;
+  }
+  return done;
+}
+
+/// Returns how many bytes it could read. O_DIRECT wants whole pages at aligned addresses: they go through a buffer.
+int64_t FileReader::read_direct(int64_t offset, int64_t bytes, char* to) const {
+  char* pages = bytes > 0 ? bounce_buffer() : nullptr;
+  if (pages == nullptr) return 0;
+  int64_t done = 0;
+  while (done < bytes) {
+    const int64_t at = offset + done;
+    const int64_t first = at / kPage * kPage;
+    const int64_t span = std::min(kBounceBytes, ceil_div(offset + bytes - first, kPage) * kPage);
+    const ssize_t got = ::pread(direct_, pages, static_cast<size_t>(span), first);
+    if (got < 0 && errno == EINTR) continue;
+    const int64_t useful = std::min<int64_t>(first + got, offset + bytes) - at;
+    if (got <= 0 || useful <= 0) break;
+    std::memcpy(to + done, pages + (at - first), static_cast<size_t>(useful));
+    done += useful;
+  }
+  // Asking what is cached made the kernel begin to read ahead: what is read past the cache is not wanted in it.
+  ::posix_fadvise(file_, offset, done, POSIX_FADV_DONTNEED);
+  direct_bytes_ += done;
+  return done;
 }
 
 void FileReader::read_buffered(int64_t offset, int64_t bytes, char* to) const {
   while (bytes > 0) {
     const ssize_t got = ::pread(file_, to, static_cast<size_t>(bytes), offset);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail_errno(fmt::format("cannot read {}", mapping_.path().string()), errno);
-    if (got == 0)
-      fail("{} ends at byte {}: it was cut while it was in use", mapping_.path().string(), offset);
+    if (got < 0) fail_errno(fmt::format("cannot read {}", path_.string()), errno);
+    if (got == 0) fail("{} ends at byte {}: it was cut while it was in use", path_.string(), offset);
     to += got;
     offset += got;
     bytes -= got;
   }
-}
-
-/// O_DIRECT wants whole pages at aligned addresses: they go through a buffer. False: the caller should read through the
-/// cache, which knows how to say what is wrong.
-bool FileReader::read_direct(int64_t offset, int64_t bytes, char* to) const {
-  const int64_t first = offset / kPage * kPage;
-  const int64_t span = (offset + bytes - first + kPage - 1) / kPage * kPage;
-  const std::unique_ptr<void, void (*)(void*)> buffer(std::aligned_alloc(kPage, span), std::free);
-  if (buffer == nullptr) return false;
-  char* pages = static_cast<char*>(buffer.get());
-  int64_t got = 0;
-  while (got < offset + bytes - first) {
-    const ssize_t n = ::pread(direct_, pages + got, span - got, first + got);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    got += n;
-    if (got % kPage != 0) break;  // the end of the file
-  }
-  if (got < offset + bytes - first) return false;
-  std::memcpy(to, pages + (offset - first), bytes);
-  return true;
 }
 
 }  // namespace seer
