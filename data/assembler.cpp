@@ -95,6 +95,7 @@ void Assembler::collect(TokenSequence&& sequence) {
     block_first_ = number;
     block_restart_ = restart_;
   }
+  sequence.epoch = epoch_;
   buffer_.add(std::move(sequence));
   if (buffer_.full()) emit_block();
 }

@@ -18,6 +18,7 @@ struct TokenSequence {
   std::vector<int64_t>
       cu_seqlens;      ///< Document d is ids[cu_seqlens[d] .. cu_seqlens[d+1]); {0, S} when joined.
   int64_t number = 0;  ///< Place in the run's global order, from 0, running on across epochs.
+  int64_t epoch = 0;   ///< The pass over the data, from 0, that its last token is of.
 
   bool operator==(const TokenSequence&) const = default;
 };

@@ -32,6 +32,7 @@ void MicroBatch::assign(Backend& backend, Queue& queue, const TokenSequence& seq
   layout_.assign_packed(sequence.cu_seqlens);
   SEER_CHECK(layout_.num_query_rows == tokens, "boundaries end at {} of {} tokens", layout_.num_query_rows,
              tokens);
+  boundaries_.assign(sequence.cu_seqlens.begin(), sequence.cu_seqlens.end());
   std::memcpy(host_ids_.data(), sequence.ids.data(), sequence.ids.size() * sizeof(int32_t));
   const Shape shape{tokens};
   backend.copy(queue, host_ids_.tensor(DType::kI32, shape), ids_.tensor(DType::kI32, shape));
@@ -41,6 +42,11 @@ void MicroBatch::assign(Backend& backend, Queue& queue, const TokenSequence& seq
     blocks.assign_prefill(layout_, blocks.block_size);
     tables_.upload(backend, queue, blocks);
   }
+}
+
+bool MicroBatch::holds(const TokenSequence& sequence) const {
+  return boundaries_ == sequence.cu_seqlens && static_cast<int64_t>(sequence.ids.size()) == tokens() &&
+         std::memcmp(host_ids_.data(), sequence.ids.data(), sequence.ids.size() * sizeof(int32_t)) == 0;
 }
 
 void MicroBatch::assign_worst_case() {

@@ -14,8 +14,11 @@ class MicroBatch {
   /// `block_sizes`: the distinct block sizes of the gates, ascending.
   MicroBatch(Backend& backend, int64_t capacity, const std::vector<int64_t>& block_sizes);
 
-  /// Takes over a new pack. The queue must have finished with the one before; the ids are uploaded on it.
+  /// Takes over a new pack. The queue must have finished with the one before; ids and tables are uploaded on it.
   void assign(Backend& backend, Queue& queue, const TokenSequence& sequence);
+
+  /// Whether the pack taken over last is this one.
+  bool holds(const TokenSequence& sequence) const;
 
   /// Layouts that bound every pack of at most `capacity` tokens and have no segments: for planning memory.
   void assign_worst_case();
@@ -31,6 +34,7 @@ class MicroBatch {
  private:
   int64_t capacity_;
   Buffer host_ids_;
+  std::vector<int64_t> boundaries_;
   Buffer ids_;
   LayoutTables tables_;
   BatchLayout layout_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "trainer/plan_backend.h"
 #include "trainer/schedule.h"
@@ -42,9 +43,8 @@ Session::Session(Backend& backend, const ModelConfig& model, FrozenWeights& weig
     gates_.emplace_back(backend_, *queue_, entry, model_, capacity);
   scalars_ = std::make_unique<StepScalars>(backend_, model_.num_layers, model_.num_heads,
                                            static_cast<int64_t>(gates_.size()), options_.densities);
-  for (int64_t m = 0; m < options_.batch_size; ++m) {
-    batches_.emplace_back(backend_, capacity, distinct_block_sizes(options_.gates));
-  }
+  batches_ = std::make_unique<TokenBatches>(backend_, options_.batch_size, capacity,
+                                            distinct_block_sizes(options_.gates));
   residuals_ = std::make_unique<Residuals>(backend_, options_.batch_size, capacity, model_.hidden_size,
                                            options_.residuals);
   const size_t arena_bytes = plan_arena();
@@ -60,13 +60,12 @@ Session::~Session() = default;
 void Session::list_memory(size_t arena_bytes) {
   size_t gates = 0;
   size_t rope = token_rope_->bytes();
-  size_t rest = scalars_->device_bytes();
+  size_t rest = scalars_->device_bytes() + batches_->device_bytes();
   for (const GateTraining& gate : gates_) {
     gates += gate.params_bytes();
     rope += gate.rope_bytes();
     rest += gate.workspace_bytes();
   }
-  for (const MicroBatch& batch : batches_) rest += batch.device_bytes();
   memory_ = {{weights_.streamed() ? "frozen weights (embedding and two layers)" : "frozen weights",
               static_cast<size_t>(weights_.bytes())},
              {"gates, gradients and moments", gates},
@@ -91,7 +90,7 @@ size_t Session::measure_arena(SweepMode mode, HeadRange heads) {
   PlanBackend plan(backend_);
   const auto queue = plan.make_queue("plan");
   Arena arena = Arena::measuring();
-  MicroBatch& batch = batches_.front();
+  MicroBatch batch(plan, options_.max_tokens, distinct_block_sizes(options_.gates));
   if (options_.packed) {
     batch.assign_worst_case();
   } else {
@@ -106,10 +105,10 @@ size_t Session::measure_arena(SweepMode mode, HeadRange heads) {
 void Session::count_step(Backend& plan, int64_t tokens) {
   const auto queue = plan.make_queue("plan");
   Arena arena = Arena::measuring();
-  for (MicroBatch& batch : batches_) batch.assign(plan, *queue, blank_sequence(tokens));
+  const std::vector<TokenSequence> sequences(options_.batch_size, blank_sequence(tokens));
   FrozenWeights weights = weights_.shapes_of(model_.num_layers);
   Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights, token_rope_->table()}, *residuals_, heads_);
-  sweep.run(batches_, gates_, *scalars_, SweepMode::kTrain, 1.0);
+  sweep.run(batches_->take(plan, *queue, sequences), gates_, *scalars_, SweepMode::kTrain, 1.0);
   apply_gradients(plan, *queue, 0);
 }
 
@@ -120,10 +119,10 @@ void Session::apply_gradients(Backend& backend, Queue& queue, int64_t step) {
   }
 }
 
-void Session::run_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor) {
-  for (size_t m = 0; m < sequences.size(); ++m) batches_[m].assign(backend_, *queue_, sequences[m]);
+void Session::start_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor) {
+  const std::span<const MicroBatch> batches = batches_->take(backend_, *queue_, sequences);
   scalars_->zero(backend_, *queue_);
-  sweep_->run(std::span(batches_.data(), sequences.size()), gates_, *scalars_, mode, loss_factor);
+  sweep_->run(batches, gates_, *scalars_, mode, loss_factor);
 }
 
 void Session::check_finite(const char* activity, int64_t step) const {
@@ -147,12 +146,24 @@ void Session::check_finite(const char* activity, int64_t step) const {
 }
 
 std::vector<GateMetrics> Session::train_step(int64_t step, std::span<const TokenSequence> sequences) {
+  start_step(step, sequences);
+  return finish_step();
+}
+
+void Session::start_step(int64_t step, std::span<const TokenSequence> sequences) {
+  SEER_CHECK(started_ < 0, "step {} is started before step {} is finished", step, started_);
   SEER_CHECK(static_cast<int64_t>(sequences.size()) == options_.batch_size, "{} sequences in a step of {}",
              sequences.size(), options_.batch_size);
   for (GateTraining& gate : gates_) backend_.fill_zero(*queue_, gate.params().flat_gradients());
-  run_sweep(sequences, SweepMode::kTrain, 1.0 / static_cast<double>(options_.batch_size));
+  start_sweep(sequences, SweepMode::kTrain, 1.0 / static_cast<double>(options_.batch_size));
   apply_gradients(backend_, *queue_, step);
   scalars_->download(backend_, *queue_);
+  started_ = step;
+}
+
+std::vector<GateMetrics> Session::finish_step() {
+  SEER_CHECK(started_ >= 0, "no step was started");
+  const int64_t step = std::exchange(started_, -1);
   backend_.synchronize(*queue_);  // the one place where the host waits for the device
   check_finite("step", step + 1);
 
@@ -175,7 +186,8 @@ std::vector<GateMetrics> Session::train_step(int64_t step, std::span<const Token
   return metrics;
 }
 
-std::vector<EvalMetrics> Session::evaluate(std::span<const TokenSequence> sequences, int64_t step) {
+std::optional<std::vector<EvalMetrics>> Session::evaluate(std::span<const TokenSequence> sequences,
+                                                          int64_t step, const std::function<bool()>& stop) {
   const auto densities = static_cast<int64_t>(options_.densities.size());
   std::vector<EvalMetrics> metrics(gates_.size());
   for (size_t g = 0; g < gates_.size(); ++g) {
@@ -190,11 +202,15 @@ std::vector<EvalMetrics> Session::evaluate(std::span<const TokenSequence> sequen
       metrics[g].densities.push_back(std::move(entry));
     }
   }
-  for (size_t begin = 0; begin < sequences.size(); begin += batches_.size()) {
-    const size_t count = std::min(batches_.size(), sequences.size() - begin);
-    run_sweep(sequences.subspan(begin, count), SweepMode::kEvaluate,
-              1.0 / static_cast<double>(sequences.size()));
+  const auto from = [&](size_t begin) {
+    const size_t first = std::min(begin, sequences.size());
+    return sequences.subspan(first, std::min<size_t>(options_.batch_size, sequences.size() - first));
+  };
+  for (size_t begin = 0; begin < sequences.size(); begin += options_.batch_size) {
+    if (stop()) return std::nullopt;
+    start_sweep(from(begin), SweepMode::kEvaluate, 1.0 / static_cast<double>(sequences.size()));
     scalars_->download(backend_, *queue_);
+    batches_->upload_ahead(backend_, from(begin + options_.batch_size));
     backend_.synchronize(*queue_);
     check_finite("evaluation after step", step);
     for (size_t g = 0; g < gates_.size(); ++g) {

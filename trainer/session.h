@@ -1,7 +1,9 @@
 // A model, its gates and all memory of a training, ready to run steps: no files, no logs, no clock.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "data/token_sequence.h"
 #include "trainer/metrics_log.h"
 #include "trainer/sweep.h"
+#include "trainer/token_batches.h"
 
 namespace seer {
 
@@ -42,8 +45,20 @@ class Session {
   /// they were before the step.
   std::vector<GateMetrics> train_step(int64_t step, std::span<const TokenSequence> sequences);
 
-  /// Loss and recall of every gate on any number of sequences, which may be shorter than those of training.
-  std::vector<EvalMetrics> evaluate(std::span<const TokenSequence> sequences, int64_t step);
+  /// The same in two: between them the backend is at work, and the sequences of the next step can be uploaded. Every
+  /// start must be finished before anything else is asked of the session.
+  void start_step(int64_t step, std::span<const TokenSequence> sequences);
+  std::vector<GateMetrics> finish_step();
+  /// If the next step gets other sequences after all, this was in vain.
+  void upload_ahead(std::span<const TokenSequence> sequences) { batches_->upload_ahead(backend_, sequences); }
+
+  /// Loss and recall of every gate on any number of sequences, which may be shorter than those of training. Nothing if
+  /// `stop`, which is asked between sweeps, said so.
+  std::optional<std::vector<EvalMetrics>> evaluate(std::span<const TokenSequence> sequences, int64_t step,
+                                                   const std::function<bool()>& stop);
+  std::vector<EvalMetrics> evaluate(std::span<const TokenSequence> sequences, int64_t step) {
+    return *evaluate(sequences, step, [] { return false; });
+  }
 
   std::span<GateTraining> gates() { return gates_; }
   Backend& backend() { return backend_; }
@@ -62,7 +77,7 @@ class Session {
   size_t measure_arena(SweepMode mode, HeadRange heads);
   size_t plan_arena();
   void list_memory(size_t arena_bytes);
-  void run_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor);
+  void start_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor);
   void apply_gradients(Backend& backend, Queue& queue, int64_t step);
   void check_finite(const char* activity, int64_t step) const;
 
@@ -73,7 +88,8 @@ class Session {
   std::unique_ptr<RopeTables> token_rope_;
   std::vector<GateTraining> gates_;
   std::unique_ptr<StepScalars> scalars_;
-  std::vector<MicroBatch> batches_;
+  std::unique_ptr<TokenBatches> batches_;
+  int64_t started_ = -1;  // the step that was started and not finished
   std::unique_ptr<Residuals> residuals_;
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Sweep> sweep_;

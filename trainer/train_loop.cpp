@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <cstdio>
+#include <span>
+#include <utility>
 
 #include "src/core/error.h"
 #include "src/core/log.h"
@@ -62,10 +64,9 @@ class Training {
     if (resume) folder_.emplace(RunFolder::open(config_.output.dir));
     start_weights(resume);
     loader_.emplace(training_data(config_, model_, text_), text_.encoder, cursor_);
-    if (state_.step < config_.train.steps) {
-      first_cursor_ = loader_->cursor();
-      next_ = loader_->next_step();
-    }
+    next_begins_ = loader_->cursor();
+    epoch_ = next_begins_.restart.epoch;
+    if (state_.step < config_.train.steps) next_ = loader_->next_step();
     if (!config_.eval.files.empty()) held_out_ = load_held_out(config_, model_, text_);
     // A new run's folder is made last: a mistake in the config so far leaves nothing behind.
     if (!resume) folder_.emplace(RunFolder::create(config_.output.dir, to_json(config_)));
@@ -88,41 +89,27 @@ class Training {
     const log::Wrapper around_progress([&](const std::function<void()>& write) { progress.around(write); });
     const Stopwatch watch;
     const double seconds_before = state_.seconds;
-    if (state_.step == 0 && !stop_.requested()) evaluate();
-    while (state_.step < config_.train.steps) {
-      if (stop_.requested()) {
-        if (saved_step_ != state_.step) save();
-        progress.finish();
-        log::info("stopped after step {} of {}: checkpoint saved; continue with --resume", state_.step,
-                  config_.train.steps);
-        return kExitStoppedEarly;
-      }
-      const Stopwatch step_watch;
-      if (next_.empty()) next_ = loader_->next_step();
-      StepMetrics metrics;
-      metrics.gates = session_.train_step(state_.step, next_);
-      int64_t tokens = 0;
-      for (const TokenSequence& sequence : next_) tokens += static_cast<int64_t>(sequence.ids.size());
-      next_.clear();
-      ++state_.step;
-      state_.tokens += tokens;
-      state_.seconds = seconds_before + watch.seconds();
-      metrics.step = state_.step;
-      metrics.tokens = state_.tokens;
-      metrics.tokens_per_second = static_cast<double>(tokens) / step_watch.seconds();
-      metrics.seconds = state_.seconds;
+    bool evaluated = !evaluation_is_missing() || evaluate();
+    while (state_.step < config_.train.steps && !stop_.requested()) {
+      StepMetrics metrics = train_step();
+      metrics.seconds = state_.seconds = seconds_before + watch.seconds();
       metrics_->append(metrics);
       if (tensorboard_) tensorboard_->add(metrics);
       progress.update(metrics);
 
-      const bool last = state_.step == config_.train.steps;
-      if (last || (config_.eval.every > 0 && state_.step % config_.eval.every == 0)) evaluate();
-      if (last || stop_.requested() ||
+      evaluated = !evaluation_is_due() || evaluate();
+      if (state_.step == config_.train.steps || stop_.requested() ||
           (config_.train.save_every > 0 && state_.step % config_.train.save_every == 0)) {
         save();
       }
     }
     progress.finish();
+    if (state_.step < config_.train.steps || !evaluated) {
+      if (saved_step_ != state_.step) save();
+      log::info("stopped after step {} of {}: checkpoint saved; continue with --resume", state_.step,
+                config_.train.steps);
+      return kExitStoppedEarly;
+    }
     export_gates();
     return kExitDone;
   }
@@ -171,9 +158,62 @@ class Training {
     }
   }
 
-  void evaluate() {
-    if (held_out_.empty()) return;
-    const std::vector<EvalMetrics> all = session_.evaluate(held_out_, state_.step);
+  StepMetrics train_step() {
+    const Stopwatch watch;
+    if (next_.empty()) next_ = loader_->next_step();
+    const std::vector<TokenSequence> sequences = std::exchange(next_, {});
+    log_epoch(sequences);
+    session_.start_step(state_.step, sequences);
+    fetch_next();
+    StepMetrics metrics;
+    metrics.gates = session_.finish_step();
+    int64_t tokens = 0;
+    for (const TokenSequence& sequence : sequences) tokens += static_cast<int64_t>(sequence.ids.size());
+    metrics.step = ++state_.step;
+    metrics.tokens = state_.tokens += tokens;
+    metrics.tokens_per_second = static_cast<double>(tokens) / watch.seconds();
+    return metrics;
+  }
+
+  /// While a step runs: the sequences of the one after it, if there will be one.
+  void fetch_next() {
+    next_begins_ = loader_->cursor();
+    if (state_.step + 1 == config_.train.steps) return;
+    try {
+      next_ = loader_->next_step();
+    } catch (const Error&) {
+      return;  // the step under way has its data; the loader says it again to the one that has not
+    }
+    session_.upload_ahead(next_);
+  }
+
+  /// Shuffled blocks may hold sequences of two epochs: the first of the later one counts.
+  void log_epoch(std::span<const TokenSequence> sequences) {
+    for (const TokenSequence& sequence : sequences) {
+      if (sequence.epoch <= epoch_) continue;
+      epoch_ = sequence.epoch;
+      log::info("epoch {} of the data begins at step {}", epoch_ + 1, state_.step + 1);
+    }
+  }
+
+  bool evaluation_is_due() const {
+    return state_.step == config_.train.steps ||
+           (config_.eval.every > 0 && state_.step % config_.eval.every == 0);
+  }
+
+  /// Before the first step, and where a signal has cut the evaluation off that the resumed step should have had.
+  bool evaluation_is_missing() const {
+    if (held_out_.empty() || state_.step == 0) return true;
+    const MetricsHistory history = read_metrics(paths().metrics());
+    return evaluation_is_due() && (history.evals.empty() || history.evals.back().step != state_.step);
+  }
+
+  /// False if a signal has cut it off; nothing is logged then.
+  bool evaluate() {
+    if (held_out_.empty()) return true;
+    const auto evaluation = session_.evaluate(held_out_, state_.step, [this] { return stop_.requested(); });
+    if (!evaluation) return false;
+    const std::vector<EvalMetrics>& all = *evaluation;
     for (size_t g = 0; g < all.size(); ++g) {
       metrics_->append(all[g]);
       if (tensorboard_) tensorboard_->add(all[g], g == 0 ? "" : all[g].gate + "/");
@@ -183,11 +223,12 @@ class Training {
       }
       log::info("step {}: held-out loss of {} {:.4f}{}", state_.step, all[g].gate, all[g].loss, recall);
     }
+    return true;
   }
 
   void save() {
     metrics_->sync();
-    state_.cursor = next_.empty() ? loader_->cursor() : first_cursor_;
+    state_.cursor = next_begins_;
     save_checkpoint(paths().checkpoints(), state_, *backend_, session_.queue(), session_.gates(),
                     config_.train.keep_last);
     saved_step_ = state_.step;
@@ -219,8 +260,9 @@ class Training {
   TrainerState state_;
   std::optional<DataCursor> cursor_;
   std::optional<Loader> loader_;
-  DataCursor first_cursor_;          ///< Before the sequences of this process's first step
   std::vector<TokenSequence> next_;  ///< Of the next step, if they have been fetched
+  DataCursor next_begins_;           ///< Before them
+  int64_t epoch_ = 0;                ///< Of the data, the latest so far
   int64_t saved_step_ = -1;          ///< Of the newest checkpoint
   std::vector<TokenSequence> held_out_;
   std::optional<MetricsLog> metrics_;

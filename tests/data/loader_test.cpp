@@ -107,6 +107,7 @@ TEST_F(LoaderTest, JoinedRunsOnAcrossDocumentsFilesAndFormats) {
   for (int64_t i = 0; i < count; ++i) {
     expected.push_back(expected[static_cast<size_t>(i)]);
     expected.back().number += count;
+    expected.back().epoch = 1;
   }
   EXPECT_EQ(all(), expected);
 
@@ -189,7 +190,10 @@ TEST_F(LoaderTest, ShuffleIsTheDocumentedOrder) {
   for (int64_t epoch = 0; epoch < 2; ++epoch) {
     std::vector<std::vector<std::string>> ordered;
     for (const int64_t f : file_order(5, 9, epoch, true)) ordered.push_back(files[static_cast<size_t>(f)]);
-    for (TokenSequence& sequence : cut(joined(concatenation(ordered)), 64)) expected.push_back(sequence);
+    for (TokenSequence& sequence : cut(joined(concatenation(ordered)), 64)) {
+      expected.push_back(std::move(sequence));
+      expected.back().epoch = epoch;
+    }
   }
   ASSERT_NE(expected.size() % 10, 0U) << "a short last block belongs to the test";
   for (size_t begin = 0; begin < expected.size(); begin += 10) {

@@ -1,4 +1,6 @@
 // Where residual streams and weights are kept must not change a bit of a training.
+#include <functional>
+
 #include <gtest/gtest.h>
 
 #include "tests/support/backends.h"
@@ -61,6 +63,39 @@ TEST(Placement, ChangesNoBit) {
     EXPECT_EQ(train(folder.path(), {.stream = true}, batch), expected);
     EXPECT_EQ(train(folder.path(), {.stream = true, .residuals = ResidualPlace::kHost}, batch), expected);
   }
+}
+
+/// Losses and weights after four steps; `ahead` says what is uploaded during step t for the next one.
+Outcome train_ahead(const std::filesystem::path& folder, const std::vector<std::vector<TokenSequence>>& steps,
+                    const std::function<const std::vector<TokenSequence>*(size_t)>& ahead) {
+  LoadedSession session(folder, options_for(three_gates()), backend_with_own_memory());
+  Outcome out;
+  for (size_t t = 0; t < steps.size(); ++t) {
+    session->start_step(static_cast<int64_t>(t), steps[t]);
+    if (const auto* next = ahead(t)) session->upload_ahead(*next);
+    out.losses.push_back(session->finish_step()[0].loss);
+    if (t == 1) out.losses.push_back(session->evaluate(steps[0], 1)[0].loss);
+  }
+  out.weights = session.state(0);
+  return out;
+}
+
+TEST(UploadAhead, ChangesNoBitWhetherItWasRightOrWrong) {
+  const TempDir folder;
+  write_tiny_model(folder.path(), {.layers = 3});
+  const auto steps = random_batches(11, 4, 2, kRaggedLength);
+  const auto others = random_batches(97, 4, 2, kRaggedLength);
+  const Outcome expected = train_ahead(folder.path(), steps, [](size_t) { return nullptr; });
+  const auto right = [&](size_t t) { return t + 1 < steps.size() ? &steps[t + 1] : nullptr; };
+  EXPECT_EQ(train_ahead(folder.path(), steps, right), expected);
+  EXPECT_EQ(train_ahead(folder.path(), steps, [&](size_t t) { return &others[t]; }), expected);
+  // Same tokens, other boundaries.
+  auto cut = steps;
+  for (std::vector<TokenSequence>& step : cut) {
+    for (TokenSequence& sequence : step) sequence.cu_seqlens = {0, 128, kRaggedLength};
+  }
+  EXPECT_EQ(train_ahead(folder.path(), steps, [&](size_t t) { return &cut[(t + 1) % cut.size()]; }),
+            expected);
 }
 
 TEST(Placement, TheFirstLayoutThatFitsIsTaken) {
