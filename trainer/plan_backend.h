@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "src/ops/backend.h"
+#include "src/ops/forwarding_backend.h"
 
 namespace seer {
 
@@ -19,23 +19,15 @@ struct OpWork {
 /// Stands in for `real`, whose workspace sizes and dtypes it reports. Device memory it hands out must not be
 /// touched by anybody; host memory may be written, and costs only what is written. Operations are counted,
 /// not run.
-class PlanBackend final : public Backend {
+class PlanBackend : public ForwardingQueries {
  public:
-  explicit PlanBackend(const Backend& real) : real_(real) {}
+  explicit PlanBackend(const Backend& real) : ForwardingQueries(real) {}
 
   /// Work by kind of operation: "linear", "attention", and the rest by their own names.
   const std::map<std::string, OpWork>& work() const { return work_; }
   void reset_work() { work_.clear(); }
   size_t device_bytes() const { return device_bytes_; }
   size_t pinned_bytes() const { return pinned_bytes_; }
-
-  std::string name() const override { return real_.name(); }
-  DType activation_dtype() const override { return real_.activation_dtype(); }
-  DType weight_dtype(DType stored) const override { return real_.weight_dtype(stored); }
-  size_t memory_bytes() const override { return real_.memory_bytes(); }
-  size_t available_bytes() const override { return real_.available_bytes(); }
-  int64_t full_speed_rows() const override { return real_.full_speed_rows(); }
-  bool reads_host_memory() const override { return real_.reads_host_memory(); }
 
   Buffer allocate(size_t bytes, Memory memory) override;
   std::unique_ptr<Queue> make_queue(const std::string& name) override;
@@ -51,14 +43,10 @@ class PlanBackend final : public Backend {
   void rms_norm(Queue&, ConstTensor x, ConstTensor weight, double eps, Tensor out) override;
   void linear(Queue&, ConstTensor x, const StackedLinear& w, LinearOutput mode, Tensor out,
               Tensor workspace) override;
-  size_t linear_workspace(const StackedLinear& w) const override { return real_.linear_workspace(w); }
   void swiglu(Queue&, ConstTensor gate_up, Tensor out) override;
   void rope(Queue&, ConstTensor x, const RopeTable& table, const Table<RowSpan>& rows,
             RopeDirection direction, Tensor out) override;
   void attention(Queue&, const AttentionArgs& args) override;
-  size_t attention_workspace(const AttentionArgs& args) const override {
-    return real_.attention_workspace(args);
-  }
   void normalise_target(Queue&, ConstTensor block_log_max, const ScoreLayout& fine, const ScoreLayout& coarse,
                         int64_t heads, Tensor target) override;
   void pool_blocks(Queue&, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools,
@@ -72,18 +60,14 @@ class PlanBackend final : public Backend {
   void gate_scores_backward(Queue&, const ScoreArgs& args, ConstTensor score_gradient, Tensor query_gradient,
                             Tensor key_gradient) override;
   void kl_loss(Queue&, const KlArgs& args) override;
-  size_t kl_workspace(const KlArgs& args) const override { return real_.kl_workspace(args); }
   void topk_recall(Queue&, const RecallArgs& args) override;
-  size_t recall_workspace(const RecallArgs& args) const override { return real_.recall_workspace(args); }
   void add_squared_norm(Queue&, ConstTensor x, Tensor slot, Tensor workspace) override;
-  size_t norm_workspace(int64_t elements) const override { return real_.norm_workspace(elements); }
   void adamw(Queue&, const AdamWArgs& args) override;
   void flag_not_finite(Queue&, ConstTensor x, Tensor slot) override;
 
  private:
   void count(const char* kind, double flops, double bytes);
 
-  const Backend& real_;
   std::map<std::string, OpWork> work_;
   size_t device_bytes_ = 0;
   size_t pinned_bytes_ = 0;

@@ -54,6 +54,14 @@ size_t WeightStream::device_bytes() const {
   return bytes;
 }
 
+int64_t WeightStream::bytes_per_sweep() const {
+  int64_t bytes = 0;
+  for (const auto& layer : layers_) {
+    for (const Piece& piece : layer) bytes += piece.numel * static_cast<int64_t>(size_of(piece.stored));
+  }
+  return bytes;
+}
+
 int WeightStream::begin(Queue& queue, int64_t layer) {
   const auto count = static_cast<int64_t>(layers_.size());
   std::unique_lock lock(mutex_);

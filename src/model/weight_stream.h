@@ -53,6 +53,8 @@ class WeightStream {
 
   void* slot(int number) const { return slots_[number].data(); }
   size_t device_bytes() const;
+  /// As the files hold them.
+  int64_t bytes_per_sweep() const;
 
  private:
   /// A pinned buffer on its way to the device.

@@ -29,13 +29,6 @@ const NamedTensor& checked(const ModelFiles& files, const std::string& name, con
   return tensor;
 }
 
-/// Where a tensor of `dtype` goes in a buffer that is filled up to `used`: parts of a stack lie one behind the
-/// other, everything else is aligned.
-size_t place(size_t used, bool stacked) {
-  constexpr size_t kAlignment = 256;
-  return stacked ? used : (used + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 }  // namespace
 
 /// Copies host tensors to the backend through two pinned buffers in turn, converting on the way.
@@ -115,6 +108,22 @@ struct FrozenWeights::Slot {
   }
 };
 
+/// Where the tensors of a group go in one buffer: parts of a stack lie one behind the other, all else is aligned.
+class FrozenWeights::Placement {
+ public:
+  /// The offset of the next tensor.
+  size_t add(const Slot& slot, DType dtype) {
+    constexpr size_t kAlignment = 256;
+    const size_t offset = slot.stacked ? bytes_ : (bytes_ + kAlignment - 1) / kAlignment * kAlignment;
+    bytes_ = offset + slot.shape.numel() * size_of(dtype);
+    return offset;
+  }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  size_t bytes_ = 0;
+};
+
 FrozenWeights::FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& config,
                              const std::filesystem::path& folder, const WeightOptions& options)
     : files_(folder), head_(options.head), streamed_(options.stream) {
@@ -131,34 +140,37 @@ FrozenWeights::FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& 
 
 /// Views of the mapped files where operations can read them there; copies of the rest in one buffer.
 void FrozenWeights::load_group(std::span<const Slot> slots, Backend& backend, Uploader& uploader) {
-  struct Source {
-    const NamedTensor* tensor;
-    DType dtype;
-    bool mapped;
-  };
-  std::vector<Source> sources;
-  size_t bytes = 0;
+  std::vector<Slot> copied;
   for (const Slot& slot : slots) {
     const NamedTensor& tensor = checked(*files_, slot.name, slot.shape);
-    const DType dtype = slot.dtype(backend, tensor.dtype);
     const bool aligned = reinterpret_cast<uintptr_t>(tensor.bytes.data()) % size_of(tensor.dtype) == 0;
-    const bool mapped = dtype == tensor.dtype && aligned && backend.reads_host_memory();
-    if (!mapped) bytes = place(bytes, slot.stacked) + slot.shape.numel() * size_of(dtype);
-    sources.push_back({&tensor, dtype, mapped});
-  }
-  if (bytes > 0) owned_.push_back(backend.allocate(bytes, Memory::kDevice));
-  size_t used = 0;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    const auto& [tensor, dtype, mapped] = sources[i];
-    if (mapped) {
-      *slots[i].view = ConstTensor(tensor->bytes.data(), dtype, slots[i].shape);
-      continue;
+    if (slot.dtype(backend, tensor.dtype) == tensor.dtype && aligned && backend.reads_host_memory()) {
+      *slot.view = ConstTensor(tensor.bytes.data(), tensor.dtype, slot.shape);
+    } else {
+      copied.push_back(slot);
     }
-    used = place(used, slots[i].stacked);
-    const Tensor device(static_cast<char*>(owned_.back().data()) + used, dtype, slots[i].shape);
-    uploader.upload(tensor->bytes.data(), tensor->dtype, device);
+  }
+  copy_group(
+      copied, backend, uploader, [&](const Slot& slot) { return files_->at(slot.name).dtype; },
+      [&](const Slot& slot) { return files_->at(slot.name).bytes.data(); });
+}
+
+/// Gives the slots one buffer of the backend and copies their values to it: `stored` says as what `values` has them.
+void FrozenWeights::copy_group(std::span<const Slot> slots, Backend& backend, Uploader& uploader,
+                               const std::function<DType(const Slot&)>& stored,
+                               const std::function<const std::byte*(const Slot&)>& values) {
+  if (slots.empty()) return;
+  Placement placement;
+  std::vector<size_t> offsets;
+  offsets.reserve(slots.size());
+  for (const Slot& slot : slots) offsets.push_back(placement.add(slot, slot.dtype(backend, stored(slot))));
+  owned_.push_back(backend.allocate(placement.bytes(), Memory::kDevice));
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const DType dtype = stored(slots[i]);
+    const Tensor device(static_cast<char*>(owned_.back().data()) + offsets[i], slots[i].dtype(backend, dtype),
+                        slots[i].shape);
+    uploader.upload(values(slots[i]), dtype, device);
     *slots[i].view = device;
-    used += slots[i].shape.numel() * size_of(dtype);
   }
 }
 
@@ -168,19 +180,17 @@ void FrozenWeights::start_stream(Backend& backend, const ModelConfig& config, in
   for (int64_t i = 0; i < config.num_layers; ++i) {
     LayerWeights ignored;
     fill_layer(config, i, ignored, [&](std::span<const Slot> slots) {
-      size_t used = 0;
+      Placement placement;
       for (const Slot& slot : slots) {
         const NamedTensor& tensor = checked(*files_, slot.name, slot.shape);
         const DType dtype = slot.dtype(backend, tensor.dtype);
-        used = place(used, slot.stacked);
         layers[i].push_back({.from = files_->locate(tensor),
                              .stored = tensor.dtype,
                              .numel = slot.shape.numel(),
-                             .offset = used,
+                             .offset = placement.add(slot, dtype),
                              .dtype = dtype});
-        used += slot.shape.numel() * size_of(dtype);
       }
-      slot_bytes = std::max(slot_bytes, used);
+      slot_bytes = std::max(slot_bytes, placement.bytes());
     });
     const bool alike =
         std::equal(layers[0].begin(), layers[0].end(), layers[i].begin(), layers[i].end(),
@@ -194,12 +204,11 @@ void FrozenWeights::start_stream(Backend& backend, const ModelConfig& config, in
   layers_.resize(WeightStream::kSlots);
   for (int number = 0; number < WeightStream::kSlots; ++number) {
     fill_layer(config, 0, layers_[number], [&](std::span<const Slot> slots) {
-      size_t used = 0;
+      Placement placement;
       for (const Slot& slot : slots) {
-        const DType dtype = slot.dtype(backend, checked(*files_, slot.name, slot.shape).dtype);
-        used = place(used, slot.stacked);
-        *slot.view = ConstTensor(static_cast<char*>(stream_->slot(number)) + used, dtype, slot.shape);
-        used += slot.shape.numel() * size_of(dtype);
+        const DType dtype = slot.dtype(backend, files_->at(slot.name).dtype);
+        const char* data = static_cast<char*>(stream_->slot(number)) + placement.add(slot, dtype);
+        *slot.view = ConstTensor(data, dtype, slot.shape);
       }
     });
   }
@@ -261,28 +270,20 @@ FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelC
 
   FrozenWeights weights;
   Uploader uploader(backend, queue);
+  std::vector<uint16_t> values;
+  const auto draw_values = [&](const Slot& slot) {
+    values.assign(slot.shape.numel(), kOne);
+    auto at = static_cast<int64_t>(base.fork(slot.name).below(kTableSize));
+    for (int64_t done = 0; done < slot.shape.numel() && !slot.is_norm; at = 0) {
+      const int64_t count = std::min(slot.shape.numel() - done, kTableSize - at);
+      std::copy_n(table.begin() + at, count, values.begin() + done);
+      done += count;
+    }
+    return reinterpret_cast<const std::byte*>(values.data());
+  };
   weights.fill(config, [&](std::span<const Slot> slots) {
-    size_t bytes = 0;
-    for (const Slot& slot : slots) {
-      bytes = place(bytes, slot.stacked) + slot.shape.numel() * size_of(slot.dtype(backend, DType::kBF16));
-    }
-    weights.owned_.push_back(backend.allocate(bytes, Memory::kDevice));
-    size_t used = 0;
-    for (const Slot& slot : slots) {
-      std::vector<uint16_t> values(slot.shape.numel(), kOne);
-      auto at = static_cast<int64_t>(base.fork(slot.name).below(kTableSize));
-      for (int64_t done = 0; done < slot.shape.numel() && !slot.is_norm; at = 0) {
-        const int64_t count = std::min(slot.shape.numel() - done, kTableSize - at);
-        std::copy_n(table.begin() + at, count, values.begin() + done);
-        done += count;
-      }
-      const DType dtype = slot.dtype(backend, DType::kBF16);
-      used = place(used, slot.stacked);
-      const Tensor device(static_cast<char*>(weights.owned_.back().data()) + used, dtype, slot.shape);
-      uploader.upload(reinterpret_cast<const std::byte*>(values.data()), DType::kBF16, device);
-      *slot.view = device;
-      used += slot.shape.numel() * size_of(dtype);
-    }
+    weights.copy_group(
+        slots, backend, uploader, [](const Slot&) { return DType::kBF16; }, draw_values);
   });
   uploader.finish();
   return weights;

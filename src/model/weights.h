@@ -70,12 +70,15 @@ class FrozenWeights {
   /// Bytes of all tensors as they are held: of streamed layers, those that are on the device at a time.
   int64_t bytes() const { return bytes_; }
   bool streamed() const { return streamed_; }
+  /// Bytes that a sweep reads from the files; 0 if the weights are not streamed.
+  int64_t bytes_read_per_sweep() const { return stream_ != nullptr ? stream_->bytes_per_sweep() : 0; }
   /// ModelFiles::fingerprint() of a model read from files.
   uint32_t fingerprint() const { return files_->fingerprint(); }
 
  private:
   struct Slot;
   class Uploader;
+  class Placement;
   /// Sets the views of one group of slots: a layer, or what is outside the layers.
   using Fill = std::function<void(std::span<const Slot>)>;
 
@@ -84,6 +87,9 @@ class FrozenWeights {
   static void fill_layer(const ModelConfig& config, int64_t i, LayerWeights& layer, const Fill& fill_group);
   void fill(const ModelConfig& config, const Fill& fill_group);
   void load_group(std::span<const Slot> slots, Backend& backend, Uploader& uploader);
+  void copy_group(std::span<const Slot> slots, Backend& backend, Uploader& uploader,
+                  const std::function<DType(const Slot&)>& stored,
+                  const std::function<const std::byte*(const Slot&)>& values);
   void start_stream(Backend& backend, const ModelConfig& config, int read_threads);
 
   std::optional<ModelFiles> files_;
