@@ -225,6 +225,10 @@ class CudaBackend final : public Backend {
     check::adamw(args);
     cuda::adamw(stream(queue), args);
   }
+  void sum_parts(Queue& queue, ConstTensor parts, Tensor out) override {
+    check::sum_parts(parts, out);
+    cuda::sum_parts(stream(queue), parts, out);
+  }
   void flag_not_finite(Queue& queue, ConstTensor x, Tensor slot) override {
     cuda::flag_not_finite(stream(queue), x, slot);
   }

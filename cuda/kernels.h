@@ -15,6 +15,7 @@ void swiglu(cudaStream_t stream, ConstTensor gate_up, Tensor out);
 void copy(cudaStream_t stream, ConstTensor from, Tensor to);
 void fill_zero(cudaStream_t stream, Tensor x);
 void flag_not_finite(cudaStream_t stream, ConstTensor x, Tensor slot);
+void sum_parts(cudaStream_t stream, ConstTensor parts, Tensor out);
 
 void rms_norm(cudaStream_t stream, ConstTensor x, ConstTensor weight, double eps, Tensor out);
 void rms_norm_backward(cudaStream_t stream, ConstTensor x, ConstTensor weight, double eps,

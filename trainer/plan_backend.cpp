@@ -135,6 +135,10 @@ void PlanBackend::add_squared_norm(Queue&, ConstTensor x, Tensor, Tensor) {
 void PlanBackend::adamw(Queue&, const AdamWArgs& args) {
   count("adamw", 0, 7 * bytes_of(args.weights));
 }
+void PlanBackend::sum_parts(Queue&, ConstTensor parts, Tensor out) {
+  count("sum_parts", 0, bytes_of(parts) + bytes_of(out));
+}
+
 void PlanBackend::flag_not_finite(Queue&, ConstTensor x, Tensor) {
   count("flag_not_finite", 0, bytes_of(x));
 }

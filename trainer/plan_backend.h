@@ -63,6 +63,7 @@ class PlanBackend : public ForwardingQueries {
   void topk_recall(Queue&, const RecallArgs& args) override;
   void add_squared_norm(Queue&, ConstTensor x, Tensor slot, Tensor workspace) override;
   void adamw(Queue&, const AdamWArgs& args) override;
+  void sum_parts(Queue&, ConstTensor parts, Tensor out) override;
   void flag_not_finite(Queue&, ConstTensor x, Tensor slot) override;
 
  private:

@@ -173,6 +173,10 @@ void ProfiledBackend::add_squared_norm(Queue& queue, ConstTensor x, Tensor slot,
 void ProfiledBackend::adamw(Queue& queue, const AdamWArgs& args) {
   timed(queue, {.kind = "adamw"}, [&] { real().adamw(queue, args); });
 }
+void ProfiledBackend::sum_parts(Queue& queue, ConstTensor parts, Tensor out) {
+  timed(queue, {.kind = "sum_parts"}, [&] { real_.sum_parts(queue, parts, out); });
+}
+
 void ProfiledBackend::flag_not_finite(Queue& queue, ConstTensor x, Tensor slot) {
   timed(queue, {.kind = "flag_not_finite"}, [&] { real().flag_not_finite(queue, x, slot); });
 }

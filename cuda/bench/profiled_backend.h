@@ -71,6 +71,7 @@ class ProfiledBackend final : public ForwardingBackend {
   void topk_recall(Queue& queue, const RecallArgs& args) override;
   void add_squared_norm(Queue& queue, ConstTensor x, Tensor slot, Tensor workspace) override;
   void adamw(Queue& queue, const AdamWArgs& args) override;
+  void sum_parts(Queue& queue, ConstTensor parts, Tensor out) override;
   void flag_not_finite(Queue& queue, ConstTensor x, Tensor slot) override;
 
  private:

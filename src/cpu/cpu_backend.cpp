@@ -174,6 +174,10 @@ class CpuBackend final : public Backend {
     check::adamw(args);
     on(queue).push([=, this] { cpu::adamw(pool_, args); });
   }
+  void sum_parts(Queue& queue, ConstTensor parts, Tensor out) override {
+    check::sum_parts(parts, out);
+    on(queue).push([=, this] { cpu::sum_parts(pool_, parts, out); });
+  }
   void flag_not_finite(Queue& queue, ConstTensor x, Tensor slot) override {
     on(queue).push([=, this] { cpu::flag_not_finite(pool_, x, slot); });
   }

@@ -12,6 +12,7 @@ void swiglu(ThreadPool& pool, ConstTensor gate_up, Tensor out);
 void copy(ConstTensor from, Tensor to);
 void fill_zero(Tensor x);
 void flag_not_finite(ThreadPool& pool, ConstTensor x, Tensor slot);
+void sum_parts(ThreadPool& pool, ConstTensor parts, Tensor out);
 
 void rms_norm(ThreadPool& pool, ConstTensor x, ConstTensor weight, double eps, Tensor out);
 void rms_norm_backward(ThreadPool& pool, ConstTensor x, ConstTensor weight, double eps,

@@ -278,6 +278,10 @@ class Backend {
 
   // ---- the optimiser and the watch
 
+  /// out = the sum of the rows of parts [P, n] fp32, in the order of src/core/tree_order.h. out [n] may be a row of
+  /// `parts`.
+  virtual void sum_parts(Queue& queue, ConstTensor parts, Tensor out) = 0;
+
   /// slot [1] fp64 += sum of squares of x (fp32, any shape). `workspace`: norm_workspace() bytes.
   virtual void add_squared_norm(Queue& queue, ConstTensor x, Tensor slot, Tensor workspace) = 0;
   virtual size_t norm_workspace(int64_t elements) const = 0;

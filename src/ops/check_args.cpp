@@ -156,6 +156,13 @@ void topk_recall(const RecallArgs& a) {
   slots(a.oracle, a.head_count);
 }
 
+void sum_parts(ConstTensor parts, ConstTensor out) {
+  SEER_CHECK(parts.dtype() == DType::kF32 && out.dtype() == DType::kF32 && out.contiguous() &&
+                 parts.rows() > 0 && parts.row_size() == out.numel(),
+             "sum_parts of {} {} to {} {}", name_of(parts.dtype()), to_string(parts.shape()),
+             name_of(out.dtype()), to_string(out.shape()));
+}
+
 void adamw(const AdamWArgs& a) {
   const int64_t n = a.weights.numel();
   SEER_CHECK(a.gradients.numel() == n && a.first_moment.numel() == n && a.second_moment.numel() == n,

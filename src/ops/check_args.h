@@ -19,6 +19,7 @@ void head_linear(ConstTensor x, ConstTensor w, ConstTensor out);
 void gate_scores(const ScoreArgs& args, ConstTensor scores);
 void kl_loss(const KlArgs& args);
 void topk_recall(const RecallArgs& args);
+void sum_parts(ConstTensor parts, ConstTensor out);
 void adamw(const AdamWArgs& args);
 
 /// A workspace of at least `bytes` bytes.

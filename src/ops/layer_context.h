@@ -3,7 +3,7 @@
 #pragma once
 
 #include "src/core/arena.h"
-#include "src/ops/backend.h"
+#include "src/ops/sequence_gather.h"
 
 namespace seer {
 
@@ -17,6 +17,8 @@ struct LayerContext {
   int64_t mlp_rows = backend.full_speed_rows();
   /// Memory that score matrices may take: decides how many heads are distilled at a time.
   size_t score_bytes = size_t{64} << 20;
+  /// Where sequences are spread over ranks; null: every sequence is whole here.
+  SequenceGather* gather = nullptr;
 };
 
 }  // namespace seer

@@ -31,6 +31,22 @@ void BatchLayout::assign_packed(std::span<const int64_t> cu_seqlens) {
   num_query_rows = num_key_rows = cu_seqlens.back();
 }
 
+void BatchLayout::assign_share(int64_t length, int rank, int ranks) {
+  SEER_CHECK(length > 0 && length % (2 * ranks) == 0, "a sequence of {} over {} ranks", length, ranks);
+  const int64_t chunk = length / (2 * ranks);
+  segments.host.clear();
+  for (const int64_t number : {rank, 2 * ranks - 1 - rank}) {
+    const RowSpan span{static_cast<int64_t>(segments.host.size()) * chunk, chunk, number * chunk};
+    segments.host.push_back({span, 0, length, 0});
+  }
+  rows.host.clear();
+  for (const Segment& segment : segments.host) rows.host.push_back(segment.queries);
+  key_rows.host = rows.host;
+  sequences = 1;
+  num_query_rows = 2 * chunk;
+  num_key_rows = length;
+}
+
 ScoreLayout ScoreLayout::prefill(const BatchLayout& batch, int64_t block_size) {
   ScoreLayout layout;
   layout.assign_prefill(batch, block_size);

@@ -41,16 +41,21 @@ struct Table {
 /// The pack itself. Passed to operations by reference: it must stay unchanged until the queue has run them.
 struct BatchLayout {
   Table<Segment> segments;
-  Table<RowSpan> rows;      ///< segments[i].queries, for operations that need positions alone.
-  Table<RowSpan> key_rows;  ///< The same for keys: one span for each sequence, from position 0.
+  Table<RowSpan> rows;  ///< segments[i].queries, for operations that need positions alone.
+  /// The same for the keys that are projected here: those of whole sequences, or where sequences are spread over ranks,
+  /// those of this rank's queries.
+  Table<RowSpan> key_rows;
   int64_t sequences = 0;
   int64_t num_query_rows = 0;
-  int64_t num_key_rows = 0;
+  int64_t num_key_rows = 0;  ///< Of k and v as attention reads them: whole sequences.
 
   /// Whole sequences: `cu_seqlens` holds 0, the end of the first sequence, ..., the number of tokens.
   static BatchLayout packed(std::span<const int64_t> cu_seqlens);
   /// Refills *this in place, without allocating once the vectors have grown.
   void assign_packed(std::span<const int64_t> cu_seqlens);
+  /// One sequence of `length` tokens spread over ranks (src/ops/sequence_gather.h): the query rows are chunks `rank` and
+  /// 2 * ranks - 1 - rank of 2 * ranks, the keys all of it. `length` must be a multiple of 2 * ranks.
+  void assign_share(int64_t length, int rank, int ranks);
 };
 
 /// One matrix [heads, rows, blocks] of gate scores, targets or block maxima. It begins at element `matrix *

@@ -1,6 +1,7 @@
-// add_squared_norm and adamw.
+// sum_parts, add_squared_norm and adamw.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "tests/ops/op_case.h"
@@ -21,6 +22,32 @@ OpCase squared_norm(int64_t count, const std::string& size, double scale) {
             double sum = 0.5;
             for (const double value : x) sum += value * value;
             return {{"slot", {{sum}, 1e-13}}};
+          }};
+}
+
+/// Exactly the sum in tree order; `in_place`: into the first of the parts, as partial sums of micro-batches are made.
+OpCase sum_parts(int64_t count, int64_t size, bool in_place) {
+  const Values parts = random_values(115, count * size, 3.0);
+  return {fmt::format("sum_parts_{}x{}{}", count, size, in_place ? "_in_place" : ""),
+          [=](Device& device) -> Outputs {
+            const Tensor from = in_place ? device.upload(Shape{count, size}, parts)
+                                         : device.upload_strided(Shape{count, size}, parts);
+            const Tensor out =
+                in_place ? from.slice_rows(0, 1).reshape(Shape{size}) : device.output(Shape{size});
+            device.backend().sum_parts(device.queue(), from, out);
+            return {{"out", device.download(out)}};
+          },
+          [=]() -> Expectations {
+            Values out;
+            for (int64_t i = 0; i < size; ++i) {
+              const std::function<float(int64_t, int64_t)> sum = [&](int64_t begin, int64_t n) -> float {
+                if (n == 1) return static_cast<float>(parts[begin * size + i]);
+                const int64_t half = (n + 1) / 2;
+                return sum(begin, half) + sum(begin + half, n - half);
+              };
+              out.push_back(sum(0, count));
+            }
+            return {{"out", {out}}};
           }};
 }
 
@@ -148,6 +175,13 @@ OpCases optimizer_cases() {
           squared_norm(50001, "ordinary", 1.0),
           squared_norm(40000, "large", 1e25),  // squares overflow in fp32
           squared_norm(40000, "small", 1e-30),
+          sum_parts(1, 5, false),
+          sum_parts(2, 1000, true),
+          sum_parts(2, 1001, true),
+          sum_parts(3, 1024, false),
+          sum_parts(7, 300, false),
+          sum_parts(8, 4096, false),
+          sum_parts(13, 77, true),
           adamw({"clipped"}),
           adamw({"not_clipped", 20, 0.0}),
           adamw({"small_norm", 20, 1.0, 0.0, 1e-4}),

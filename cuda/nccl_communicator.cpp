@@ -1,0 +1,120 @@
+#include "cuda/nccl_communicator.h"
+
+#include <cstring>
+#include <exception>
+
+#include <nccl.h>
+
+#include "cuda/check.h"
+#include "cuda/cuda_queue.h"
+#include "cuda/nccl_watch.h"
+
+namespace seer {
+namespace {
+
+using cuda::CudaQueue;
+using cuda::NcclWatch;
+
+void check_nccl(ncclResult_t result, const char* call, ncclComm_t comm = nullptr) {
+  if (result == ncclSuccess) return;
+  const char* last = ncclGetLastError(comm);
+  fail("{}: {}{}{} (NCCL_DEBUG=WARN says more)", call, ncclGetErrorString(result),
+       last[0] != '\0' ? ": " : "", last);
+}
+
+class NcclCommunicator final : public Communicator {
+ public:
+  /// Takes over `comm`.
+  NcclCommunicator(ncclComm_t comm, std::shared_ptr<NcclWatch> watch)
+      : comm_(comm), watch_(std::move(watch)) {
+    watch_->add(comm_);
+    check_nccl(ncclCommUserRank(comm_, &rank_), "ncclCommUserRank", comm_);
+    check_nccl(ncclCommCount(comm_, &size_), "ncclCommCount", comm_);
+  }
+  /// While an error is on its way up, peers may never take part in what is enqueued: not waited for.
+  ~NcclCommunicator() override {
+    watch_->forget(comm_);
+    if (std::uncaught_exceptions() > 0) {
+      ncclCommAbort(comm_);
+    } else {
+      ncclCommDestroy(comm_);
+    }
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  std::string name() const override {
+    int version = 0;
+    check_nccl(ncclGetVersion(&version), "ncclGetVersion");
+    return fmt::format("NCCL {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+  }
+
+  void all_gather(Queue& queue, ConstTensor mine, Tensor all) override {
+    check_all_gather(*this, mine, all);
+    const cudaStream_t stream = stream_of(queue);
+    watch_->around("all_gather", stream, [&] {
+      check_nccl(ncclAllGather(mine.raw(), all.raw(), bytes_of(mine), ncclUint8, comm_, stream),
+                 "ncclAllGather", comm_);
+    });
+  }
+
+  void all_to_all(Queue& queue, ConstTensor from, Tensor to) override {
+    check_all_to_all(*this, from, to);
+    const cudaStream_t stream = stream_of(queue);
+    const size_t bytes = bytes_of(from) / size_;
+    watch_->around("all_to_all", stream, [&] {
+      check_nccl(ncclGroupStart(), "ncclGroupStart");
+      for (int peer = 0; peer < size_; ++peer) {
+        check_nccl(ncclSend(static_cast<const char*>(from.raw()) + peer * bytes, bytes, ncclUint8, peer,
+                            comm_, stream),
+                   "ncclSend", comm_);
+        check_nccl(
+            ncclRecv(static_cast<char*>(to.raw()) + peer * bytes, bytes, ncclUint8, peer, comm_, stream),
+            "ncclRecv", comm_);
+      }
+      check_nccl(ncclGroupEnd(), "ncclGroupEnd", comm_);
+    });
+  }
+
+  void broadcast(Queue& queue, Tensor x, int root) override {
+    SEER_CHECK(x.contiguous(), "broadcast of a strided tensor");
+    const cudaStream_t stream = stream_of(queue);
+    watch_->around("broadcast", stream, [&] {
+      check_nccl(ncclBroadcast(x.raw(), x.raw(), bytes_of(x), ncclUint8, root, comm_, stream),
+                 "ncclBroadcast", comm_);
+    });
+  }
+
+  std::unique_ptr<Communicator> split(int colour, int key) override {
+    ncclComm_t comm = nullptr;
+    check_nccl(ncclCommSplit(comm_, colour, key, &comm, nullptr), "ncclCommSplit", comm_);
+    return std::make_unique<NcclCommunicator>(comm, watch_);
+  }
+
+ private:
+  static cudaStream_t stream_of(Queue& queue) { return static_cast<CudaQueue&>(queue).stream(); }
+  static size_t bytes_of(ConstTensor x) { return x.numel() * size_of(x.dtype()); }
+
+  ncclComm_t comm_;
+  std::shared_ptr<NcclWatch> watch_;
+  int rank_ = 0;
+  int size_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_communicator(const NcclOptions& options,
+                                                     const RankExchange& exchange) {
+  ncclUniqueId id;
+  if (options.rank == 0) check_nccl(ncclGetUniqueId(&id), "ncclGetUniqueId");
+  const std::string mine = options.rank == 0 ? std::string(id.internal, sizeof(id.internal)) : std::string();
+  const std::string first = exchange(mine).front();
+  SEER_CHECK(first.size() == sizeof(id.internal), "rank 0 sent {} bytes for NCCL's id", first.size());
+  std::memcpy(id.internal, first.data(), first.size());
+  ncclComm_t comm = nullptr;
+  check_nccl(ncclCommInitRank(&comm, options.size, id, options.rank), "ncclCommInitRank");
+  return std::make_unique<NcclCommunicator>(comm,
+                                            std::make_shared<NcclWatch>(options.timeout, options.on_failure));
+}
+
+}  // namespace seer
