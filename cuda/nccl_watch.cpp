@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "cuda/check.h"
 
 namespace seer::cuda {
 

@@ -12,6 +12,7 @@
 
 #include <nccl.h>
 
+#include "cuda/check.h"
 #include "cuda/cuda_queue.h"
 #include "cuda/nccl_communicator.h"
 

@@ -6,35 +6,55 @@
 namespace seer {
 namespace {
 
-/// Tables of a pack with as many sequences as `capacity` tokens can hold.
-size_t table_bytes(int64_t capacity, const std::vector<int64_t>& block_sizes) {
-  return LayoutTables::bytes_for(std::max<int64_t>(1, capacity / block_sizes.front()),
-                                 static_cast<int64_t>(block_sizes.size()));
+/// Tables of a pack with as many sequences as its tokens can hold, or of a share, which has two segments.
+size_t table_bytes(const BatchShape& shape) {
+  return LayoutTables::bytes_for(std::max<int64_t>(2, shape.capacity() / shape.block_sizes.front()),
+                                 static_cast<int64_t>(shape.block_sizes.size()));
 }
 
 }  // namespace
 
-MicroBatch::MicroBatch(Backend& backend, int64_t capacity, const std::vector<int64_t>& block_sizes)
-    : capacity_(capacity),
-      host_ids_(backend.allocate(capacity * sizeof(int32_t), Memory::kHostPinned)),
-      ids_(backend.allocate(capacity * sizeof(int32_t), Memory::kDevice)),
-      tables_(backend, table_bytes(capacity, block_sizes)) {
-  SEER_CHECK(!block_sizes.empty() && std::is_sorted(block_sizes.begin(), block_sizes.end()), "block sizes");
-  for (const int64_t size : block_sizes) {
+MicroBatch::MicroBatch(Backend& backend, const BatchShape& shape)
+    : shape_(shape),
+      host_ids_(backend.allocate(shape.capacity() * sizeof(int32_t), Memory::kHostPinned)),
+      ids_(backend.allocate(shape.capacity() * sizeof(int32_t), Memory::kDevice)),
+      tables_(backend, table_bytes(shape)) {
+  const std::vector<int64_t>& sizes = shape.block_sizes;
+  SEER_CHECK(!sizes.empty() && std::is_sorted(sizes.begin(), sizes.end()), "block sizes");
+  for (const int64_t size : sizes) {
     blocks_.emplace_back();
     blocks_.back().block_size = size;
   }
 }
 
+template <typename Body>
+void MicroBatch::for_each_run(const TokenSequence& sequence, const Body& body) const {
+  for (const Segment& segment : layout_.segments.host) {
+    const int64_t begin = segment.key_row + segment.queries.position;
+    body(segment.queries.row, std::span(sequence.ids).subspan(begin, segment.queries.rows));
+  }
+}
+
 void MicroBatch::assign(Backend& backend, Queue& queue, const TokenSequence& sequence) {
-  const auto tokens = static_cast<int64_t>(sequence.ids.size());
-  SEER_CHECK(tokens <= capacity_, "{} tokens in a micro-batch of {}", tokens, capacity_);
-  layout_.assign_packed(sequence.cu_seqlens);
-  SEER_CHECK(layout_.num_query_rows == tokens, "boundaries end at {} of {} tokens", layout_.num_query_rows,
-             tokens);
+  const auto tokens_in_all = static_cast<int64_t>(sequence.ids.size());
+  SEER_CHECK(tokens_in_all <= shape_.max_tokens, "{} tokens in a micro-batch of {}", tokens_in_all,
+             shape_.max_tokens);
+  SEER_CHECK(!sequence.cu_seqlens.empty() && sequence.cu_seqlens.back() == tokens_in_all,
+             "boundaries end at {} of {} tokens",
+             sequence.cu_seqlens.empty() ? 0 : sequence.cu_seqlens.back(), tokens_in_all);
+  if (shape_.place.context == 1) {
+    layout_.assign_packed(sequence.cu_seqlens);
+  } else {
+    SEER_CHECK(sequence.cu_seqlens.size() == 2, "a pack of {} sequences is spread over ranks",
+               sequence.cu_seqlens.size() - 1);
+    layout_.assign_share(tokens_in_all, shape_.place.context_rank(), shape_.place.context);
+  }
   boundaries_.assign(sequence.cu_seqlens.begin(), sequence.cu_seqlens.end());
-  std::memcpy(host_ids_.data(), sequence.ids.data(), sequence.ids.size() * sizeof(int32_t));
-  const Shape shape{tokens};
+  auto* ids = static_cast<int32_t*>(host_ids_.data());
+  for_each_run(sequence, [&](int64_t row, std::span<const int32_t> run) {
+    std::copy(run.begin(), run.end(), ids + row);
+  });
+  const Shape shape{tokens()};
   backend.copy(queue, host_ids_.tensor(DType::kI32, shape), ids_.tensor(DType::kI32, shape));
   tables_.reset();
   tables_.upload(backend, queue, layout_);
@@ -45,15 +65,21 @@ void MicroBatch::assign(Backend& backend, Queue& queue, const TokenSequence& seq
 }
 
 bool MicroBatch::holds(const TokenSequence& sequence) const {
-  return boundaries_ == sequence.cu_seqlens && static_cast<int64_t>(sequence.ids.size()) == tokens() &&
-         std::memcmp(host_ids_.data(), sequence.ids.data(), sequence.ids.size() * sizeof(int32_t)) == 0;
+  if (boundaries_ != sequence.cu_seqlens) return false;
+  const auto* ids = static_cast<const int32_t*>(host_ids_.data());
+  bool same = true;
+  for_each_run(sequence, [&](int64_t row, std::span<const int32_t> run) {
+    same = same && std::equal(run.begin(), run.end(), ids + row);
+  });
+  return same;
 }
 
 void MicroBatch::assign_worst_case() {
+  const int64_t capacity = shape_.capacity();
   layout_ = BatchLayout();
-  layout_.num_query_rows = layout_.num_key_rows = capacity_;
-  layout_.sequences = std::max<int64_t>(1, capacity_ / (2 * blocks_.front().block_size));
-  for (ScoreLayout& blocks : blocks_) blocks = ScoreLayout::worst_case(capacity_, blocks.block_size);
+  layout_.num_query_rows = layout_.num_key_rows = capacity;
+  layout_.sequences = std::max<int64_t>(1, capacity / (2 * blocks_.front().block_size));
+  for (ScoreLayout& blocks : blocks_) blocks = ScoreLayout::worst_case(capacity, blocks.block_size);
 }
 
 const ScoreLayout& MicroBatch::blocks(int64_t block_size) const {

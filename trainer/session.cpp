@@ -30,32 +30,49 @@ std::vector<int64_t> distinct_block_sizes(const std::vector<GateEntryConfig>& ga
 }  // namespace
 
 Session::Session(Backend& backend, const ModelConfig& model, FrozenWeights& weights,
-                 const SessionOptions& options)
+                 const SessionOptions& options, const RankGroups* ranks)
     : backend_(backend),
       model_(model),
       weights_(weights),
       options_(options),
+      ranks_(ranks != nullptr ? *ranks : alone_),
       queue_(backend.make_queue("compute")) {
-  const int64_t capacity = options_.max_tokens;
-  token_rope_ = std::make_unique<RopeTables>(backend_, *queue_,
-                                             rope_frequencies(model_.rope, model_.head_dim), capacity);
+  SEER_CHECK(options_.batch_size % place().data_size() == 0, "{} sequences over {} ranks",
+             options_.batch_size, place().data_size());
+  const BatchShape shape = batch_shape();
+  token_rope_ = std::make_unique<RopeTables>(
+      backend_, *queue_, rope_frequencies(model_.rope, model_.head_dim), options_.max_tokens);
   for (const GateEntryConfig& entry : options_.gates)
-    gates_.emplace_back(backend_, *queue_, entry, model_, capacity);
-  scalars_ = std::make_unique<StepScalars>(backend_, model_.num_layers, model_.num_heads,
-                                           static_cast<int64_t>(gates_.size()), options_.densities);
-  batches_ = std::make_unique<TokenBatches>(backend_, options_.batch_size, capacity,
-                                            distinct_block_sizes(options_.gates));
-  residuals_ = std::make_unique<Residuals>(backend_, options_.batch_size, capacity, model_.hidden_size,
+    gates_.emplace_back(backend_, *queue_, entry, model_, options_.max_tokens);
+  scalars_ =
+      std::make_unique<StepScalars>(backend_, place(), model_.num_layers, model_.num_heads,
+                                    static_cast<int64_t>(gates_.size()), options_.densities, own_batches());
+  batches_ = std::make_unique<TokenBatches>(backend_, own_batches(), shape);
+  residuals_ = std::make_unique<Residuals>(backend_, own_batches(), shape.capacity(), model_.hidden_size,
                                            options_.residuals);
+  gradients_ = std::make_unique<GradientSum>(backend_, ranks_, gates_, own_batches());
+  if (ranks_.context != nullptr) {
+    gather_ = std::make_unique<SequenceGather>(backend_, *ranks_.context, *ranks_.context_reversed,
+                                               *ranks_.exchange);
+  }
+  computed_ = backend_.make_event();
+  gathered_ = backend_.make_event();
   const size_t arena_bytes = plan_arena();
   arena_ = std::make_unique<Arena>(backend_.allocate(arena_bytes, Memory::kDevice));
-  sweep_ = std::make_unique<Sweep>(backend_, *queue_, *arena_,
-                                   FrozenModel{model_, weights_, token_rope_->table()}, *residuals_, heads_);
+  sweep_ = std::make_unique<Sweep>(backend_, *queue_, FrozenModel{model_, weights_, token_rope_->table()},
+                                   SweepMemory{*arena_, *residuals_, *gradients_, *scalars_}, heads_,
+                                   gather_.get());
   list_memory(arena_bytes);
   backend_.synchronize(*queue_);
 }
 
 Session::~Session() = default;
+
+BatchShape Session::batch_shape() const {
+  return {.max_tokens = options_.max_tokens,
+          .block_sizes = distinct_block_sizes(options_.gates),
+          .place = place()};
+}
 
 void Session::list_memory(size_t arena_bytes) {
   size_t gates = 0;
@@ -72,6 +89,7 @@ void Session::list_memory(size_t arena_bytes) {
              {"rotary tables", rope},
              {"residual streams", residuals_->device_bytes()},
              {"layer arena", arena_bytes},
+             {"sums of gradients", gradients_->device_bytes()},
              {"token ids, layouts and scalars", rest}};
 }
 
@@ -86,35 +104,60 @@ size_t Session::plan_arena() {
   return heads_ == HeadRange::kAll ? most : least;
 }
 
+/// A session's sweep on a backend and with ranks that do nothing.
+class Session::PlannedSweep {
+ public:
+  PlannedSweep(Session& session, Backend& plan, HeadRange heads, int64_t micro_batches)
+      : plan_(plan),
+        queue_(plan.make_queue("plan")),
+        ranks_(RankGroups::planned(plan, session.place())),
+        weights_(session.weights_.shapes_of(session.model_.num_layers)),
+        gradients_(plan, ranks_, session.gates_, micro_batches) {
+    if (ranks_.context != nullptr)
+      gather_.emplace(plan, *ranks_.context, *ranks_.context_reversed, *ranks_.exchange);
+    sweep_.emplace(plan, *queue_, FrozenModel{session.model_, weights_, session.token_rope_->table()},
+                   SweepMemory{arena_, *session.residuals_, gradients_, *session.scalars_}, heads,
+                   gather_ ? &*gather_ : nullptr);
+  }
+
+  Queue& queue() { return *queue_; }
+  Sweep& sweep() { return *sweep_; }
+  size_t arena_peak() const { return arena_.peak(); }
+
+ private:
+  Backend& plan_;
+  std::unique_ptr<Queue> queue_;
+  RankGroups ranks_;
+  FrozenWeights weights_;
+  Arena arena_ = Arena::measuring();
+  GradientSum gradients_;
+  std::optional<SequenceGather> gather_;
+  std::optional<Sweep> sweep_;
+};
+
 size_t Session::measure_arena(SweepMode mode, HeadRange heads) {
   PlanBackend plan(backend_);
-  const auto queue = plan.make_queue("plan");
-  Arena arena = Arena::measuring();
-  MicroBatch batch(plan, options_.max_tokens, distinct_block_sizes(options_.gates));
+  PlannedSweep planned(*this, plan, heads, 1);
+  MicroBatch batch(plan, batch_shape());
   if (options_.packed) {
     batch.assign_worst_case();
   } else {
-    batch.assign(plan, *queue, blank_sequence(options_.max_tokens));
+    batch.assign(plan, planned.queue(), blank_sequence(options_.max_tokens));
   }
-  FrozenWeights weights = weights_.shapes_of(model_.num_layers);
-  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights, token_rope_->table()}, *residuals_, heads);
-  sweep.run(std::span(&batch, 1), gates_, *scalars_, mode, 1.0);
-  return arena.peak();
+  planned.sweep().run(std::span(&batch, 1), gates_, mode, 1.0);
+  return planned.arena_peak();
 }
 
 void Session::count_step(Backend& plan, int64_t tokens) {
-  const auto queue = plan.make_queue("plan");
-  Arena arena = Arena::measuring();
-  const std::vector<TokenSequence> sequences(options_.batch_size, blank_sequence(tokens));
-  FrozenWeights weights = weights_.shapes_of(model_.num_layers);
-  Sweep sweep(plan, *queue, arena, FrozenModel{model_, weights, token_rope_->table()}, *residuals_, heads_);
-  sweep.run(batches_->take(plan, *queue, sequences), gates_, *scalars_, SweepMode::kTrain, 1.0);
-  apply_gradients(plan, *queue, 0);
+  PlannedSweep planned(*this, plan, heads_, own_batches());
+  const std::vector<TokenSequence> sequences(own_batches(), blank_sequence(tokens));
+  planned.sweep().run(batches_->take(plan, planned.queue(), sequences), gates_, SweepMode::kTrain, 1.0);
+  apply_gradients(plan, planned.queue(), 0);
 }
 
 void Session::apply_gradients(Backend& backend, Queue& queue, int64_t step) {
   for (size_t g = 0; g < gates_.size(); ++g) {
-    gates_[g].apply_gradients(backend, queue, step, options_.total_steps, scalars_->not_finite(),
+    gates_[g].apply_gradients(backend, queue, step, options_.total_steps, scalars_->all_not_finite(),
                               scalars_->norm_squared(static_cast<int64_t>(g)));
   }
 }
@@ -122,10 +165,21 @@ void Session::apply_gradients(Backend& backend, Queue& queue, int64_t step) {
 void Session::start_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor) {
   const std::span<const MicroBatch> batches = batches_->take(backend_, *queue_, sequences);
   scalars_->zero(backend_, *queue_);
-  sweep_->run(batches, gates_, *scalars_, mode, loss_factor);
+  sweep_->run(batches, gates_, mode, loss_factor);
+  gather_scalars();
 }
 
-void Session::check_finite(const char* activity, int64_t step) const {
+/// Flags and losses of all ranks, on the queue of everything that crosses them.
+void Session::gather_scalars() {
+  if (ranks_.world == nullptr) return;
+  backend_.record(*queue_, *computed_);
+  backend_.wait(*ranks_.exchange, *computed_);
+  scalars_->gather(*ranks_.exchange, *ranks_.world);
+  backend_.record(*ranks_.exchange, *gathered_);
+  backend_.wait(*queue_, *gathered_);
+}
+
+void Session::check_finite(const char* activity, int64_t step, int64_t sequences) const {
   constexpr const char* kGateAdvice = "lower its learning_rate, or lengthen its warm-up";
   for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
     if (scalars_->host_not_finite(layer)) {
@@ -137,7 +191,9 @@ void Session::check_finite(const char* activity, int64_t step) const {
     }
     for (size_t g = 0; g < gates_.size(); ++g) {
       const auto number = static_cast<int64_t>(g);
-      const bool loss = !std::isfinite(scalars_->host_loss(number, layer));
+      bool loss = false;
+      for (int64_t i = 0; i < sequences; ++i)
+        loss = loss || !std::isfinite(scalars_->host_loss(i, number, layer));
       if (!loss && !scalars_->host_gradient_not_finite(number, layer)) continue;
       fail("{} {}: NaN or infinity in the {} of gate \"{}\" at layer {}: {}", activity, step,
            loss ? "loss" : "gradient", gates_[g].entry().name, layer, kGateAdvice);
@@ -152,9 +208,8 @@ std::vector<GateMetrics> Session::train_step(int64_t step, std::span<const Token
 
 void Session::start_step(int64_t step, std::span<const TokenSequence> sequences) {
   SEER_CHECK(started_ < 0, "step {} is started before step {} is finished", step, started_);
-  SEER_CHECK(static_cast<int64_t>(sequences.size()) == options_.batch_size, "{} sequences in a step of {}",
-             sequences.size(), options_.batch_size);
-  for (GateTraining& gate : gates_) backend_.fill_zero(*queue_, gate.params().flat_gradients());
+  SEER_CHECK(static_cast<int64_t>(sequences.size()) == own_batches(),
+             "{} sequences in a step of {} on this rank", sequences.size(), own_batches());
   start_sweep(sequences, SweepMode::kTrain, 1.0 / static_cast<double>(options_.batch_size));
   apply_gradients(backend_, *queue_, step);
   scalars_->download(backend_, *queue_);
@@ -165,7 +220,7 @@ std::vector<GateMetrics> Session::finish_step() {
   SEER_CHECK(started_ >= 0, "no step was started");
   const int64_t step = std::exchange(started_, -1);
   backend_.synchronize(*queue_);  // the one place where the host waits for the device
-  check_finite("step", step + 1);
+  check_finite("step", step + 1, options_.batch_size);
 
   std::vector<GateMetrics> metrics;
   metrics.reserve(gates_.size());
@@ -175,7 +230,9 @@ std::vector<GateMetrics> Session::finish_step() {
     GateMetrics out{.name = entry.name};
     out.layer_losses.reserve(model_.num_layers);
     for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
-      out.layer_losses.push_back(scalars_->host_loss(number, layer));
+      double loss = 0;
+      for (int64_t i = 0; i < options_.batch_size; ++i) loss += scalars_->host_loss(i, number, layer);
+      out.layer_losses.push_back(loss);
       out.loss += entry.loss_scale * out.layer_losses.back();
     }
     out.learning_rate =
@@ -186,9 +243,20 @@ std::vector<GateMetrics> Session::finish_step() {
   return metrics;
 }
 
+/// What sequence `i` of the sweep that was downloaded last adds.
+void Session::add_evaluation(int64_t i, int64_t gate, EvalMetrics& metrics) const {
+  for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
+    metrics.layer_losses[layer] += scalars_->host_loss(i, gate, layer);
+    for (size_t d = 0; d < metrics.densities.size(); ++d) {
+      const auto density = static_cast<int64_t>(d);
+      metrics.densities[d].layer_recall[layer] += scalars_->host_recall(i, gate, layer, density);
+      metrics.densities[d].layer_oracle[layer] += scalars_->host_oracle(i, gate, layer, density);
+    }
+  }
+}
+
 std::optional<std::vector<EvalMetrics>> Session::evaluate(std::span<const TokenSequence> sequences,
                                                           int64_t step, const std::function<bool()>& stop) {
-  const auto densities = static_cast<int64_t>(options_.densities.size());
   std::vector<EvalMetrics> metrics(gates_.size());
   for (size_t g = 0; g < gates_.size(); ++g) {
     metrics[g].step = step;
@@ -202,26 +270,21 @@ std::optional<std::vector<EvalMetrics>> Session::evaluate(std::span<const TokenS
       metrics[g].densities.push_back(std::move(entry));
     }
   }
-  const auto from = [&](size_t begin) {
-    const size_t first = std::min(begin, sequences.size());
-    return sequences.subspan(first, std::min<size_t>(options_.batch_size, sequences.size() - first));
+  const int64_t total = static_cast<int64_t>(sequences.size());
+  const auto own_share = [&](int64_t begin) {
+    const int64_t first = std::min(begin + place().data_rank() * own_batches(), total);
+    return sequences.subspan(first, std::min(own_batches(), total - first));
   };
-  for (size_t begin = 0; begin < sequences.size(); begin += options_.batch_size) {
+  for (int64_t begin = 0; begin < total; begin += options_.batch_size) {
     if (stop()) return std::nullopt;
-    start_sweep(from(begin), SweepMode::kEvaluate, 1.0 / static_cast<double>(sequences.size()));
+    start_sweep(own_share(begin), SweepMode::kEvaluate, 1.0 / static_cast<double>(total));
     scalars_->download(backend_, *queue_);
-    batches_->upload_ahead(backend_, from(begin + options_.batch_size));
+    batches_->upload_ahead(backend_, own_share(begin + options_.batch_size));
     backend_.synchronize(*queue_);
-    check_finite("evaluation after step", step);
+    const int64_t count = std::min(options_.batch_size, total - begin);
+    check_finite("evaluation after step", step, count);
     for (size_t g = 0; g < gates_.size(); ++g) {
-      const auto number = static_cast<int64_t>(g);
-      for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
-        metrics[g].layer_losses[layer] += scalars_->host_loss(number, layer);
-        for (int64_t d = 0; d < densities; ++d) {
-          metrics[g].densities[d].layer_recall[layer] += scalars_->host_recall(number, layer, d);
-          metrics[g].densities[d].layer_oracle[layer] += scalars_->host_oracle(number, layer, d);
-        }
-      }
+      for (int64_t i = 0; i < count; ++i) add_evaluation(i, static_cast<int64_t>(g), metrics[g]);
     }
   }
   const auto layers = static_cast<double>(model_.num_layers);

@@ -3,7 +3,7 @@
 // The base is frozen and the loss of a layer's gate depends on that layer's q and k alone, so nothing flows
 // back between layers: every layer leaves the gradients of its own gates behind and is forgotten. Memory does
 // not grow with depth; each layer's weights are touched once per optimiser step, for all micro-batches; one
-// teacher pass serves all gates.
+// teacher pass serves all gates; ranks add up the gradients of a layer while the next one computes.
 #pragma once
 
 #include <span>
@@ -11,7 +11,7 @@
 
 #include "src/model/frozen_layer.h"
 #include "src/model/rope.h"
-#include "trainer/gate_training.h"
+#include "trainer/gradient_sum.h"
 #include "trainer/micro_batch.h"
 #include "trainer/residuals.h"
 #include "trainer/step_scalars.h"
@@ -37,28 +37,45 @@ struct FrozenModel {
   RopeTable tokens;  ///< For positions 0 .. the longest sequence
 };
 
+/// What a sweep works in, and what it leaves behind.
+struct SweepMemory {
+  Arena& arena;
+  Residuals& residuals;
+  GradientSum& gradients;
+  const StepScalars& scalars;
+};
+
 class Sweep {
  public:
-  Sweep(Backend& backend, Queue& queue, Arena& arena, const FrozenModel& model, Residuals& residuals,
-        HeadRange heads);
+  /// `gather` where sequences are spread over ranks, else null.
+  Sweep(Backend& backend, Queue& queue, const FrozenModel& model, const SweepMemory& memory, HeadRange heads,
+        SequenceGather* gather);
 
-  /// Runs every micro-batch through every layer. Losses (and in kEvaluate recalls) are added to `scalars` as
-  /// `loss_factor` times each micro-batch's; gradients are added to the gates' as the gradient of
-  /// loss_scale * loss_factor * loss. What is not finite is flagged in `scalars`. Asynchronous: everything
-  /// passed in must live until the queue has run it.
-  void run(std::span<const MicroBatch> batches, std::span<GateTraining> gates, const StepScalars& scalars,
-           SweepMode mode, double loss_factor);
+  /// Runs every micro-batch through every layer. Losses (and in kEvaluate recalls) are added to the scalars as
+  /// `loss_factor` times each micro-batch's; the gates' gradients become those of loss_scale * loss_factor * loss, over
+  /// all micro-batches of all ranks. What is not finite is flagged in the scalars. Asynchronous: everything passed in
+  /// must live until the queue has run it. Ranks must all sweep, those without a micro-batch (of an evaluation) too.
+  void run(std::span<const MicroBatch> batches, std::span<GateTraining> gates, SweepMode mode,
+           double loss_factor);
 
  private:
-  void distill(int64_t layer, const LayerWeights& weights, const MicroBatch& batch, Tensor x,
-               std::span<GateTraining> gates, const StepScalars& scalars, SweepMode mode, double loss_factor);
-  void flag_gradients(int64_t layer, std::span<GateTraining> gates, const StepScalars& scalars);
+  /// What every micro-batch of a layer shares.
+  struct Layer {
+    int64_t number;
+    const LayerWeights& weights;
+    std::span<GateTraining> gates;
+    SweepMode mode;
+    double loss_factor;
+  };
+
+  void distill(const Layer& layer, int64_t m, const MicroBatch& batch, Tensor x);
+  GateTask task(const Layer& layer, int64_t m, const MicroBatch& batch, size_t g);
+  void reduce_gradients(const Layer& layer);
 
   Backend& backend_;
   Queue& queue_;
-  Arena& arena_;
   FrozenModel model_;
-  Residuals& residuals_;
+  SweepMemory memory_;
   LayerContext context_;
 };
 

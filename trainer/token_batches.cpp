@@ -13,13 +13,12 @@ bool holds(std::span<const MicroBatch> batches, std::span<const TokenSequence> s
 
 }  // namespace
 
-TokenBatches::TokenBatches(Backend& backend, int64_t count, int64_t capacity,
-                           const std::vector<int64_t>& block_sizes)
+TokenBatches::TokenBatches(Backend& backend, int64_t count, const BatchShape& shape)
     : uploads_(backend.make_queue("tokens")) {
   for (Set& set : sets_) {
     set.uploaded = backend.make_event();
     set.batches.reserve(count);
-    for (int64_t m = 0; m < count; ++m) set.batches.emplace_back(backend, capacity, block_sizes);
+    for (int64_t m = 0; m < count; ++m) set.batches.emplace_back(backend, shape);
   }
 }
 

@@ -12,8 +12,8 @@ namespace seer {
 
 class TokenBatches {
  public:
-  /// Two sets of `count` micro-batches of at most `capacity` tokens, with layouts for each of `block_sizes`.
-  TokenBatches(Backend& backend, int64_t count, int64_t capacity, const std::vector<int64_t>& block_sizes);
+  /// Two sets of `count` micro-batches.
+  TokenBatches(Backend& backend, int64_t count, const BatchShape& shape);
 
   /// The micro-batches that hold `sequences`, for operations that `queue` is given from now on: those of upload_ahead()
   /// if they are the same, else uploaded now. Queues must have finished with what the take before the last returned.

@@ -21,17 +21,29 @@ int64_t heads_at_a_time(const LayerContext& context, const DistillInput& input,
   return std::clamp(affordable / group * group, group, heads);
 }
 
+/// What attention reads: q after RoPE of the rows computed here, k after RoPE and v of whole sequences.
+struct Rotated {
+  ConstTensor q, k, v;
+};
+
+/// Starts to bring the rows of whole sequences together.
+Tensor begin_gather(LayerContext& context, const BatchLayout& batch, ConstTensor own) {
+  const Tensor whole = context.arena.tensor(own.dtype(), Shape{batch.num_key_rows, own.dim(1), own.dim(2)});
+  context.gather->begin(context.backend, context.queue, own, whole);
+  return whole;
+}
+
 /// Attention of a range of heads: their slice of `output`, and the block maxima.
-void attend(LayerContext& context, const DistillInput& input, ConstTensor q, ConstTensor k,
-            int64_t head_begin, int64_t head_count, Tensor output, Tensor block_log_max) {
+void attend(LayerContext& context, const DistillInput& input, const Rotated& x, int64_t head_begin,
+            int64_t head_count, Tensor output, Tensor block_log_max) {
   const Arena::Scope scope(context.arena);
-  AttentionArgs args{.q = q,
-                     .k = k,
-                     .v = input.v,
+  AttentionArgs args{.q = x.q,
+                     .k = x.k,
+                     .v = x.v,
                      .layout = input.batch,
                      .head_begin = head_begin,
                      .head_count = head_count,
-                     .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(q.dim(2)))),
+                     .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(x.q.dim(2)))),
                      .output = output,
                      .block_log_max = block_log_max,
                      .blocks = block_log_max.empty() ? nullptr : input.finest};
@@ -98,13 +110,14 @@ Tensor distill_layer(LayerContext& context, const DistillInput& input, std::span
 
   const Arena::Scope scope(context.arena);
   const Tensor q = context.arena.tensor(act, input.q_pre.shape());
-  const Tensor k = context.arena.tensor(act, input.k_pre.shape());
-  backend.rope(context.queue, input.q_pre, input.tokens, input.batch->rows, RopeDirection::kForward, q);
+  Tensor k = context.arena.tensor(act, input.k_pre.shape());
+  ConstTensor v = input.v;
   backend.rope(context.queue, input.k_pre, input.tokens, input.batch->key_rows, RopeDirection::kForward, k);
-  if (gates.empty()) {
-    attend(context, input, q, k, 0, heads, output, Tensor());
-    return output;
+  if (context.gather != nullptr) {  // under way while q is rotated and the gates pool
+    k = begin_gather(context, *input.batch, k);
+    if (!v.empty()) v = begin_gather(context, *input.batch, v);
   }
+  backend.rope(context.queue, input.q_pre, input.tokens, input.batch->rows, RopeDirection::kForward, q);
 
   SEER_CHECK(gates.size() <= kMaxGates, "{} gates", gates.size());
   std::array<PrefillActivations, kMaxGates> activations;
@@ -113,12 +126,17 @@ Tensor distill_layer(LayerContext& context, const DistillInput& input, std::span
                                           {input.q_pre, input.k_pre, input.batch}, *gates[g].layout,
                                           gates[g].blocks, !gates[g].gradients.key.empty());
   }
+  if (context.gather != nullptr) context.gather->finish(backend, context.queue);
+  if (gates.empty()) {
+    attend(context, input, {q, k, v}, 0, heads, output, Tensor());
+    return output;
+  }
   const int64_t range = heads_at_a_time(context, input, gates);
   for (int64_t begin = 0; begin < heads; begin += range) {
     const int64_t count = std::min(range, heads - begin);
     const Arena::Scope range_scope(context.arena);
     const Tensor block_log_max = context.arena.tensor(DType::kF32, Shape{count, input.finest->elements});
-    attend(context, input, q, k, begin, count, output, block_log_max);
+    attend(context, input, {q, k, v}, begin, count, output, block_log_max);
     for (size_t g = 0; g < gates.size(); ++g) {
       distill_heads(context, input, gates[g], activations[g], block_log_max, begin, count);
     }

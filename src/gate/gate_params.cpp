@@ -24,22 +24,21 @@ Tensor GateParams::flat(Array array) const {
   return buffer_.tensor(DType::kF32, Shape{kArrays, size()}).slice_rows(array, 1).reshape(Shape{size()});
 }
 
-Tensor GateParams::layer_gradients(int64_t layer) const {
-  return flat(kGradients)
+Tensor GateParams::layer_of(Array array, int64_t layer) const {
+  return flat(array)
       .reshape(Shape{num_layers_, layer_size_})
       .slice_rows(layer, 1)
       .reshape(Shape{layer_size_});
 }
 
-GateTensors GateParams::views(Array array, int64_t layer) const {
-  SEER_CHECK(layer >= 0 && layer < num_layers_, "layer {} of {}", layer, num_layers_);
-  float* data = flat(array).data<float>() + layer * layer_size_;
+GateTensors gate_tensors(const PrefillGateConfig& config, Tensor layer) {
+  auto* data = layer.data<float>();
   GateTensors out;
-  if (config_.has_query_linear()) {
-    out.query = Tensor(data, DType::kF32, config_.query_weight());
-    data += config_.query_weight().numel();
+  if (config.has_query_linear()) {
+    out.query = Tensor(data, DType::kF32, config.query_weight());
+    data += config.query_weight().numel();
   }
-  out.key = Tensor(data, DType::kF32, config_.key_weight());
+  out.key = Tensor(data, DType::kF32, config.key_weight());
   return out;
 }
 

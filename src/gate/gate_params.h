@@ -15,6 +15,9 @@ struct GateTensors {
   Tensor key;    ///< mask_linear_k.weight [H or G, nk*D, d]
 };
 
+/// The views of a layer's weights or gradients in `layer`, a flat array of GateParams::layer_size() elements.
+GateTensors gate_tensors(const PrefillGateConfig& config, Tensor layer);
+
 /// Four flat fp32 arrays of the backend: the optimiser sees arrays, the gates see views by layer.
 class GateParams {
  public:
@@ -31,7 +34,7 @@ class GateParams {
   Tensor first_moment() const { return flat(kFirstMoment); }
   Tensor second_moment() const { return flat(kSecondMoment); }
   /// The gradients of one layer as one array: what ranks reduce while the next layer computes.
-  Tensor layer_gradients(int64_t layer) const;
+  Tensor layer_gradients(int64_t layer) const { return layer_of(kGradients, layer); }
 
   /// Fresh weights: normal with mean 0 and the given standard deviation, a function of seed and layer alone.
   void init_normal(Backend& backend, Queue& queue, uint64_t seed, double standard_deviation);
@@ -42,7 +45,10 @@ class GateParams {
   enum Array { kWeights, kGradients, kFirstMoment, kSecondMoment, kArrays };
 
   Tensor flat(Array array) const;
-  GateTensors views(Array array, int64_t layer) const;
+  GateTensors views(Array array, int64_t layer) const {
+    return gate_tensors(config_, layer_of(array, layer));
+  }
+  Tensor layer_of(Array array, int64_t layer) const;
 
   PrefillGateConfig config_;
   int64_t num_layers_;

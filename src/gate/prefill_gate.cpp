@@ -10,6 +10,22 @@ DType gate_dtype(const GateInput& input) {
   return input.q_pre.dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
 }
 
+/// Pooled keys of whole sequences. Where those are spread over ranks, each pools its own rows; they are gathered as
+/// pooled, not as projected, so that every rank adds its share of the weights' gradient by itself.
+void pool_keys(LayerContext& context, const PrefillGateConfig& config, const GateInput& input,
+               Tensor pooled) {
+  const auto pool = [&](Tensor out) {
+    context.backend.pool_blocks(context.queue, input.k_pre, input.batch->key_rows, config.block_size,
+                                config.type.k, out);
+  };
+  if (context.gather == nullptr) return pool(pooled);
+  const Tensor own = context.arena.tensor(
+      pooled.dtype(), Shape{pooled.rows() / context.gather->ranks(), pooled.dim(1), pooled.dim(2)});
+  pool(own);
+  context.gather->begin(context.backend, context.queue, own, pooled);
+  context.gather->finish(context.backend, context.queue);
+}
+
 }  // namespace
 
 PrefillActivations prefill_gate_forward(LayerContext& context, const PrefillGateConfig& config,
@@ -32,8 +48,7 @@ PrefillActivations prefill_gate_forward(LayerContext& context, const PrefillGate
   a.keys = context.arena.tensor(dtype, Shape{key_rows, config.key_heads(), d});
 
   backend.pool_blocks(queue, input.q_pre, input.batch->rows, config.block_size, config.type.q, a.pooled_q);
-  backend.pool_blocks(queue, input.k_pre, input.batch->key_rows, config.block_size, config.type.k,
-                      a.pooled_k);
+  pool_keys(context, config, input, a.pooled_k);
   if (config.has_query_linear()) {
     backend.head_linear(queue, a.pooled_q, weights.query, a.queries);
     backend.rope(queue, a.queries, blocks, layout.query_rows, RopeDirection::kForward, a.queries);

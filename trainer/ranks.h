@@ -1,0 +1,48 @@
+// The ranks of a run and how they share its work.
+//
+//   rank    = data_rank * context + context_rank      neighbours share a sequence
+//   data    : data_size groups take disjoint, contiguous shares of a step's micro-batches
+//   context : the ranks of a group own two chunks each of every sequence of their share
+//   shard   : groups of neighbours keep one copy of the frozen weights between them
+//
+// What crosses ranks: gate gradients (world), flags and losses (world), k, v and pooled keys (context), frozen
+// weights (shard). All of it is enqueued by one thread on one queue, so that every rank runs it in one order.
+#pragma once
+
+#include <memory>
+
+#include "src/ops/communicator.h"
+
+namespace seer {
+
+/// Where this process stands.
+struct RankPlace {
+  int rank = 0;
+  int size = 1;
+  int context = 1;  ///< Ranks that share a sequence
+  int shard = 1;    ///< Ranks that share a copy of the frozen weights
+
+  bool alone() const { return size == 1; }
+  int context_rank() const { return rank % context; }
+  int data_rank() const { return rank / context; }
+  int data_size() const { return size / context; }
+  int shard_rank() const { return rank % shard; }
+};
+
+/// The communicators of a run, null where a group is this process alone, and the queue of all their operations.
+struct RankGroups {
+  RankPlace place;
+  std::unique_ptr<Queue> exchange;
+  std::unique_ptr<Communicator> world;
+  std::unique_ptr<Communicator> context;
+  /// The same ranks in reverse: the second chunks of a sequence lie in that order.
+  std::unique_ptr<Communicator> context_reversed;
+  std::unique_ptr<Communicator> shard;
+
+  /// Takes `world` apart; every rank must call it.
+  static RankGroups split(Backend& backend, std::unique_ptr<Communicator> world, int context, int shard);
+  /// Groups that exchange nothing, for planning the memory of one rank.
+  static RankGroups planned(Backend& plan, const RankPlace& place);
+};
+
+}  // namespace seer
