@@ -8,6 +8,7 @@ packages=(
   g++ cmake ninja-build pkg-config git ca-certificates
   libeigen3-dev libcli11-dev nlohmann-json3-dev libfmt-dev libspdlog-dev
   libpcre2-dev libutf8proc-dev libzip-dev zlib1g-dev libzstd-dev libprotozero-dev
+  libgloo-dev libssl-dev
   libgtest-dev libgmock-dev
 )
 tests=0
@@ -21,7 +22,9 @@ for option in "$@"; do
 done
 if [[ $tests == 1 ]]; then
   # clang: fuzzers and linters. python3-torch reads the .pth files we write; the venv is for TensorBoard.
-  packages+=(clang clang-format clang-tidy libclang-rt-14-dev ccache libssl-dev python3-numpy python3-torch python3-venv zstd)
+  packages+=(clang clang-format clang-tidy libclang-rt-14-dev ccache python3-numpy python3-torch python3-venv zstd)
+  # A Slurm of two fake nodes, mpirun and network namespaces: how clusters start ranks.
+  packages+=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins openmpi-bin iproute2)
   if ! apt-cache show libclang-rt-14-dev >/dev/null 2>&1; then
     packages=("${packages[@]/libclang-rt-14-dev/libclang-rt-dev}")
   fi

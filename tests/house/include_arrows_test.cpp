@@ -21,10 +21,12 @@ const std::map<std::string, std::set<std::string>> kArrows = {
     {"src/ops", {"src/core"}},
     {"src/cpu", {"src/ops", "src/core"}},
     {"cuda", {"src/ops", "src/core"}},
+    {"src/ranks", {"src/io", "src/core"}},
     {"src/model", {"src/io", "src/ops", "src/core"}},
     {"src/gate", {"src/ops", "src/core"}},
     {"data", {"src/core", "src/io"}},
-    {"trainer", {"data", "src/core", "src/io", "src/ops", "src/cpu", "cuda", "src/model", "src/gate"}},
+    {"trainer",
+     {"data", "src/core", "src/io", "src/ranks", "src/ops", "src/cpu", "cuda", "src/model", "src/gate"}},
 };
 
 std::string layer_of(const std::string& path) {

@@ -1,0 +1,43 @@
+#include "src/ranks/control_plane.h"
+
+#include <unistd.h>
+
+#include "src/core/error.h"
+#include "src/ranks/watch.h"
+
+namespace seer {
+
+std::unique_ptr<ControlPlane> ControlPlane::join(JoinOptions options) {
+  SEER_CHECK(options.rank >= 0 && options.rank < options.size, "rank {} of {}", options.rank, options.size);
+  if (options.size == 1) {
+    std::vector<Member> alone = {{0, options.host, ::getpid()}};
+    return std::unique_ptr<ControlPlane>(new ControlPlane(0, std::move(alone), nullptr));
+  }
+  Joined joined = options.rank == 0 ? gather_ranks(options) : report_to_head(options);
+  const int rank = options.rank;
+  std::vector<Member> members = joined.members;
+  SEER_CHECK(members.size() == static_cast<size_t>(options.size), "{} members of {}", members.size(),
+             options.size);
+  auto watch = std::make_unique<Watch>(std::move(options), std::move(joined));
+  return std::unique_ptr<ControlPlane>(new ControlPlane(rank, std::move(members), std::move(watch)));
+}
+
+ControlPlane::ControlPlane(int rank, std::vector<Member> members, std::unique_ptr<Watch> watch)
+    : rank_(rank), members_(std::move(members)), watch_(std::move(watch)) {}
+
+ControlPlane::~ControlPlane() = default;
+
+std::vector<std::string> ControlPlane::exchange(std::string_view mine) {
+  if (!watch_) return {std::string(mine)};
+  return watch_->exchange(mine);
+}
+
+void ControlPlane::leave() {
+  if (watch_) watch_->leave();
+}
+
+void ControlPlane::abort(std::string_view why) noexcept {
+  if (watch_) watch_->abort(why);
+}
+
+}  // namespace seer
