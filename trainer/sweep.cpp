@@ -28,7 +28,9 @@ void Sweep::run(std::span<const MicroBatch> batches, std::span<GateTraining> gat
       distill(layer, stream, batches[m], x);
       memory_.residuals.end(backend_, queue_, number, stream);
       memory_.arena.reset();  // nothing of the layer survives but x and the gates' gradients
+      if (m == 0) model_.weights.prefetch_layer();  // behind the keys that this layer waits for
     }
+    if (batches.empty()) model_.weights.prefetch_layer();
     model_.weights.end_layer(queue_, number);
     if (mode == SweepMode::kTrain) reduce_gradients(layer);
   }

@@ -174,7 +174,7 @@ void ProfiledBackend::adamw(Queue& queue, const AdamWArgs& args) {
   timed(queue, {.kind = "adamw"}, [&] { real().adamw(queue, args); });
 }
 void ProfiledBackend::sum_parts(Queue& queue, ConstTensor parts, Tensor out) {
-  timed(queue, {.kind = "sum_parts"}, [&] { real_.sum_parts(queue, parts, out); });
+  timed(queue, {.kind = "sum_parts"}, [&] { real().sum_parts(queue, parts, out); });
 }
 
 void ProfiledBackend::flag_not_finite(Queue& queue, ConstTensor x, Tensor slot) {

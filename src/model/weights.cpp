@@ -29,6 +29,21 @@ const NamedTensor& checked(const ModelFiles& files, const std::string& name, con
   return tensor;
 }
 
+/// What a slice of a layer holds of one tensor: elements [first, first + count), at `offset` of the slice.
+struct Cut {
+  int64_t first = 0;
+  int64_t count = 0;
+  size_t offset = 0;
+};
+Cut cut_to_slice(size_t tensor, int64_t numel, size_t element, size_t slice, size_t slice_bytes) {
+  const size_t begin = std::max(tensor, slice);
+  const size_t end = std::min(tensor + numel * element, slice + slice_bytes);
+  if (begin >= end) return {};
+  return {.first = static_cast<int64_t>((begin - tensor) / element),
+          .count = static_cast<int64_t>((end - begin) / element),
+          .offset = begin - slice};
+}
+
 }  // namespace
 
 /// Copies host tensors to the backend through two pinned buffers in turn, converting on the way.
@@ -131,7 +146,13 @@ FrozenWeights::FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& 
   const Fill load = [&](std::span<const Slot> slots) { load_group(slots, backend, uploader); };
   if (options.stream) {
     fill_outer(config, load);
-    start_stream(backend, config, options.read_threads);
+    start_stream(backend, config, options);
+  } else if (options.shard != nullptr) {
+    fill_outer(config, load);
+    keep_slices(
+        backend, config, options, uploader,
+        [&](const Slot& slot) { return checked(*files_, slot.name, slot.shape).dtype; },
+        [&](const Slot& slot) { return files_->at(slot.name).bytes.data(); });
   } else {
     fill(config, load);
   }
@@ -157,8 +178,7 @@ void FrozenWeights::load_group(std::span<const Slot> slots, Backend& backend, Up
 
 /// Gives the slots one buffer of the backend and copies their values to it: `stored` says as what `values` has them.
 void FrozenWeights::copy_group(std::span<const Slot> slots, Backend& backend, Uploader& uploader,
-                               const std::function<DType(const Slot&)>& stored,
-                               const std::function<const std::byte*(const Slot&)>& values) {
+                               const StoredDType& stored, const Values& values) {
   if (slots.empty()) return;
   Placement placement;
   std::vector<size_t> offsets;
@@ -174,9 +194,9 @@ void FrozenWeights::copy_group(std::span<const Slot> slots, Backend& backend, Up
   }
 }
 
-void FrozenWeights::start_stream(Backend& backend, const ModelConfig& config, int read_threads) {
+std::vector<std::vector<WeightStream::Piece>> FrozenWeights::list_pieces(Backend& backend,
+                                                                         const ModelConfig& config) {
   std::vector<std::vector<WeightStream::Piece>> layers(config.num_layers);
-  size_t slot_bytes = 0;
   for (int64_t i = 0; i < config.num_layers; ++i) {
     LayerWeights ignored;
     fill_layer(config, i, ignored, [&](std::span<const Slot> slots) {
@@ -190,7 +210,6 @@ void FrozenWeights::start_stream(Backend& backend, const ModelConfig& config, in
                              .offset = placement.add(slot, dtype),
                              .dtype = dtype});
       }
-      slot_bytes = std::max(slot_bytes, placement.bytes());
     });
     const bool alike =
         std::equal(layers[0].begin(), layers[0].end(), layers[i].begin(), layers[i].end(),
@@ -200,19 +219,98 @@ void FrozenWeights::start_stream(Backend& backend, const ModelConfig& config, in
            files_->folder().string(), i);
     }
   }
-  stream_ = std::make_unique<WeightStream>(backend, std::move(layers), slot_bytes, read_threads);
-  layers_.resize(WeightStream::kSlots);
-  for (int number = 0; number < WeightStream::kSlots; ++number) {
+  return layers;
+}
+
+/// The pieces of a layer, or of this rank's slice of it.
+void FrozenWeights::start_stream(Backend& backend, const ModelConfig& config, const WeightOptions& options) {
+  std::vector<std::vector<WeightStream::Piece>> layers = list_pieces(backend, config);
+  const WeightStream::Piece& last = layers.front().back();
+  const size_t layer_bytes = last.offset + last.numel * size_of(last.dtype);
+  const StoredDType stored = [&](const Slot& slot) { return files_->at(slot.name).dtype; };
+  if (options.shard == nullptr) {
+    stream_ = std::make_unique<WeightStream>(backend, std::move(layers), layer_bytes, options.read_threads);
+    view_slots(backend, config, stored, [&](int number) { return stream_->slot(number); });
+    bytes_ += static_cast<int64_t>(stream_->device_bytes());
+    return;
+  }
+  const size_t slice = LayerGather::slice_bytes(layer_bytes, options.shard->size());
+  for (std::vector<WeightStream::Piece>& pieces : layers) {
+    std::vector<WeightStream::Piece> own;
+    for (WeightStream::Piece piece : pieces) {
+      const auto cut =
+          cut_to_slice(piece.offset, piece.numel, size_of(piece.dtype), options.shard->rank() * slice, slice);
+      if (cut.count == 0) continue;
+      piece.from.offset += cut.first * static_cast<int64_t>(size_of(piece.stored));
+      piece.numel = cut.count;
+      piece.offset = cut.offset;
+      own.push_back(std::move(piece));
+    }
+    pieces = std::move(own);
+  }
+  gather_ = std::make_unique<LayerGather>(
+      backend, *options.shard, *options.exchange, config.num_layers, layer_bytes,
+      std::make_unique<WeightStream>(backend, std::move(layers), slice, options.read_threads));
+  view_slots(backend, config, stored, [&](int number) { return gather_->slot(number); });
+  bytes_ += static_cast<int64_t>(
+      LayerGather::planned_bytes(config.num_layers, layer_bytes, options.shard->size(), /*stream=*/true));
+}
+
+/// This rank's slices of all layers, on the device.
+void FrozenWeights::keep_slices(Backend& backend, const ModelConfig& config, const WeightOptions& options,
+                                Uploader& uploader, const StoredDType& stored, const Values& values) {
+  size_t layer_bytes = 0;
+  for (int64_t i = 0; i < config.num_layers; ++i) {
+    LayerWeights ignored;
+    fill_layer(config, i, ignored, [&](std::span<const Slot> slots) {
+      Placement placement;
+      for (const Slot& slot : slots) placement.add(slot, slot.dtype(backend, stored(slot)));
+      SEER_CHECK(i == 0 || placement.bytes() == layer_bytes, "layer {} has {} bytes, layer 0 {}", i,
+                 placement.bytes(), layer_bytes);
+      layer_bytes = placement.bytes();
+    });
+  }
+  gather_ = std::make_unique<LayerGather>(backend, *options.shard, *options.exchange, config.num_layers,
+                                          layer_bytes);
+  const size_t slice = LayerGather::slice_bytes(layer_bytes, options.shard->size());
+  for (int64_t i = 0; i < config.num_layers; ++i) {
+    auto* own = static_cast<char*>(gather_->slice(i).raw());
+    LayerWeights ignored;
+    fill_layer(config, i, ignored, [&](std::span<const Slot> slots) {
+      Placement placement;
+      for (const Slot& slot : slots) {
+        const DType from = stored(slot);
+        const DType dtype = slot.dtype(backend, from);
+        const size_t offset = placement.add(slot, dtype);
+        const auto cut =
+            cut_to_slice(offset, slot.shape.numel(), size_of(dtype), options.shard->rank() * slice, slice);
+        if (cut.count == 0) continue;
+        uploader.upload(values(slot) + cut.first * size_of(from), from,
+                        Tensor(own + cut.offset, dtype, Shape{cut.count}));
+      }
+    });
+  }
+  view_slots(backend, config, stored, [&](int number) { return gather_->slot(number); });
+  bytes_ += static_cast<int64_t>(
+      LayerGather::planned_bytes(config.num_layers, layer_bytes, options.shard->size(), /*stream=*/false));
+}
+
+/// Layers come and go in slots.
+void FrozenWeights::view_slots(const Backend& backend, const ModelConfig& config, const StoredDType& stored,
+                               const std::function<void*(int)>& slot_data) {
+  static_assert(WeightStream::kSlots == LayerGather::kSlots);
+  in_slots_ = true;
+  layers_.resize(LayerGather::kSlots);
+  for (int number = 0; number < LayerGather::kSlots; ++number) {
     fill_layer(config, 0, layers_[number], [&](std::span<const Slot> slots) {
       Placement placement;
       for (const Slot& slot : slots) {
-        const DType dtype = slot.dtype(backend, files_->at(slot.name).dtype);
-        const char* data = static_cast<char*>(stream_->slot(number)) + placement.add(slot, dtype);
+        const DType dtype = slot.dtype(backend, stored(slot));
+        const char* data = static_cast<char*>(slot_data(number)) + placement.add(slot, dtype);
         *slot.view = ConstTensor(data, dtype, slot.shape);
       }
     });
   }
-  bytes_ += static_cast<int64_t>(stream_->device_bytes());
 }
 
 FrozenWeights FrozenWeights::shapes_of(int64_t num_layers) const {
@@ -220,22 +318,33 @@ FrozenWeights FrozenWeights::shapes_of(int64_t num_layers) const {
   weights.embedding_ = embedding_;
   weights.final_norm_ = final_norm_;
   weights.lm_head_ = lm_head_;
-  weights.layers_ = streamed_ ? std::vector<LayerWeights>(num_layers, layers_.front()) : layers_;
+  weights.layers_ = in_slots_ ? std::vector<LayerWeights>(num_layers, layers_.front()) : layers_;
   weights.bytes_ = bytes_;
   return weights;
 }
 
 const LayerWeights& FrozenWeights::layer(int64_t i) const {
-  SEER_CHECK(!streamed_, "layer {} of streamed weights", i);
+  SEER_CHECK(!in_slots_, "layer {} of weights that are streamed or sharded", i);
   return layers_[i];
 }
 
 const LayerWeights& FrozenWeights::begin_layer(Queue& queue, int64_t i) {
+  if (gather_ != nullptr) return layers_[gather_->begin(queue, i)];
   return layers_[stream_ != nullptr ? stream_->begin(queue, i) : i];
 }
 
+void FrozenWeights::prefetch_layer() {
+  if (gather_ != nullptr) gather_->prefetch();
+}
+
 void FrozenWeights::end_layer(Queue& queue, int64_t i) {
+  if (gather_ != nullptr) gather_->end(queue, i);
   if (stream_ != nullptr) stream_->end(queue, i);
+}
+
+int64_t FrozenWeights::bytes_read_per_sweep() const {
+  const WeightStream* stream = gather_ != nullptr ? gather_->stream() : stream_.get();
+  return stream != nullptr ? stream->bytes_per_sweep() : 0;
 }
 
 FrozenWeights FrozenWeights::shapes(const ModelConfig& config, const Backend& backend,
@@ -250,14 +359,26 @@ FrozenWeights FrozenWeights::shapes(const ModelConfig& config, const Backend& ba
       *slot.view = ConstTensor(&nowhere, slot.dtype(backend, stored), slot.shape);
     }
   });
-  if (options.stream && config.num_layers > WeightStream::kSlots) {
+  if (options.shard != nullptr) {
+    Placement placement;
+    LayerWeights ignored;
+    fill_layer(config, 0, ignored, [&](std::span<const Slot> slots) {
+      for (const Slot& slot : slots) {
+        placement.add(slot,
+                      slot.dtype(backend, files == nullptr ? DType::kBF16 : files->at(slot.name).dtype));
+      }
+    });
+    weights.bytes_ -= weights.layer_bytes_ * config.num_layers;
+    weights.bytes_ += static_cast<int64_t>(LayerGather::planned_bytes(config.num_layers, placement.bytes(),
+                                                                      options.shard->size(), options.stream));
+  } else if (options.stream && config.num_layers > WeightStream::kSlots) {
     weights.bytes_ -= weights.layer_bytes_ * (config.num_layers - WeightStream::kSlots);
   }
   return weights;
 }
 
-FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelConfig& config,
-                                    uint64_t seed) {
+FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelConfig& config, uint64_t seed,
+                                    const WeightOptions& options) {
   // Drawing billions of numbers takes minutes: tensors begin at places of their own in a table of some millions.
   constexpr int64_t kTableSize = (int64_t{1} << 22) - 3;  // a prime: rows of no model repeat with it
   constexpr uint16_t kOne = 0x3f80;
@@ -269,6 +390,7 @@ FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelC
   convert_from_f32(normal.data(), kTableSize, DType::kBF16, table.data());
 
   FrozenWeights weights;
+  weights.head_ = options.head;
   Uploader uploader(backend, queue);
   std::vector<uint16_t> values;
   const auto draw_values = [&](const Slot& slot) {
@@ -281,10 +403,16 @@ FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelC
     }
     return reinterpret_cast<const std::byte*>(values.data());
   };
-  weights.fill(config, [&](std::span<const Slot> slots) {
-    weights.copy_group(
-        slots, backend, uploader, [](const Slot&) { return DType::kBF16; }, draw_values);
-  });
+  const StoredDType stored = [](const Slot&) { return DType::kBF16; };
+  const Fill load = [&](std::span<const Slot> slots) {
+    weights.copy_group(slots, backend, uploader, stored, draw_values);
+  };
+  if (options.shard != nullptr) {
+    weights.fill_outer(config, load);
+    weights.keep_slices(backend, config, options, uploader, stored, draw_values);
+  } else {
+    weights.fill(config, load);
+  }
   uploader.finish();
   return weights;
 }

@@ -93,6 +93,7 @@ class ForwardingBackend : public ForwardingQueries {
     real_.add_squared_norm(queue, x, slot, workspace);
   }
   void adamw(Queue& queue, const AdamWArgs& args) override { real_.adamw(queue, args); }
+  void sum_parts(Queue& queue, ConstTensor parts, Tensor out) override { real_.sum_parts(queue, parts, out); }
   void flag_not_finite(Queue& queue, ConstTensor x, Tensor slot) override {
     real_.flag_not_finite(queue, x, slot);
   }

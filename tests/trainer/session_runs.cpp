@@ -22,12 +22,22 @@ bool same_bits(double a, double b) {
 
 LoadedSession::LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
                              std::unique_ptr<Backend> backend, uint64_t seed)
+    : LoadedSession(model_folder, options, std::move(backend), RankSetup{}, seed) {}
+
+LoadedSession::LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
+                             std::unique_ptr<Backend> backend, RankSetup ranks, uint64_t seed)
     : backend_(std::move(backend)),
       queue_(backend_->make_queue("load")),
-      model_(load_model_config(model_folder)),
-      weights_(std::make_unique<FrozenWeights>(*backend_, *queue_, model_, model_folder,
-                                               WeightOptions{.head = false})),
-      session_(std::make_unique<Session>(*backend_, model_, *weights_, options)) {
+      model_(load_model_config(model_folder)) {
+  const bool stream = ranks.stream;
+  if (ranks.world != nullptr) {
+    ranks_ = RankGroups::split(*backend_, std::move(ranks.world), ranks.context, ranks.shard);
+  }
+  weights_ = std::make_unique<FrozenWeights>(
+      *backend_, *queue_, model_, model_folder,
+      WeightOptions{
+          .stream = stream, .head = false, .shard = ranks_.shard.get(), .exchange = ranks_.exchange.get()});
+  session_ = std::make_unique<Session>(*backend_, model_, *weights_, options, &ranks_);
   for (GateTraining& gate : session_->gates()) {
     gate.params().init_normal(*backend_, session_->queue(), seed, model_.initializer_range);
   }
@@ -98,10 +108,13 @@ std::vector<std::vector<TokenSequence>> random_batches(uint64_t seed, int64_t st
 }
 
 std::vector<GateHistory> train_gates(LoadedSession& session,
-                                     const std::vector<std::vector<TokenSequence>>& batches) {
+                                     const std::vector<std::vector<TokenSequence>>& batches, int data_rank,
+                                     int data_size) {
   std::vector<GateHistory> histories(session->gates().size());
   for (size_t step = 0; step < batches.size(); ++step) {
-    const std::vector<GateMetrics> metrics = session->train_step(static_cast<int64_t>(step), batches[step]);
+    const size_t share = batches[step].size() / data_size;
+    const std::vector<GateMetrics> metrics = session->train_step(
+        static_cast<int64_t>(step), std::span(batches[step]).subspan(data_rank * share, share));
     for (size_t g = 0; g < metrics.size(); ++g) histories[g].steps.push_back(metrics[g]);
   }
   const std::vector<EvalMetrics> evals =

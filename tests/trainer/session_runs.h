@@ -8,13 +8,24 @@
 #include "src/cpu/cpu_backend.h"
 #include "tests/support/fixtures.h"
 #include "tests/support/tiny_model.h"
+#include "trainer/ranks.h"
 #include "trainer/session.h"
 
 namespace seer::test {
 
+/// How the ranks of a test share a session.
+struct RankSetup {
+  std::unique_ptr<Communicator> world;
+  int context = 1;
+  int shard = 1;
+  bool stream = false;  ///< Weights
+};
+
 /// A session on a model folder, with the backend and the weights that it needs.
 class LoadedSession {
  public:
+  LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
+                std::unique_ptr<Backend> backend, RankSetup ranks, uint64_t seed = 42);
   LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
                 std::unique_ptr<Backend> backend, uint64_t seed = 42);
   LoadedSession(const std::filesystem::path& model_folder, const SessionOptions& options,
@@ -31,6 +42,7 @@ class LoadedSession {
  private:
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Queue> queue_;
+  RankGroups ranks_;
   ModelConfig model_;
   std::unique_ptr<FrozenWeights> weights_;
   std::unique_ptr<Session> session_;
@@ -60,9 +72,10 @@ struct GateHistory {
   std::vector<float> state;
 };
 
-/// Trains on the batches, then evaluates.
+/// Trains on the batches (of all ranks: data rank r of n takes its share), then evaluates.
 std::vector<GateHistory> train_gates(LoadedSession& session,
-                                     const std::vector<std::vector<TokenSequence>>& batches);
+                                     const std::vector<std::vector<TokenSequence>>& batches,
+                                     int data_rank = 0, int data_size = 1);
 
 /// Expects the same bits everywhere.
 void expect_same_bits(const GateHistory& a, const GateHistory& b);
