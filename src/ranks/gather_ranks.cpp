@@ -122,9 +122,9 @@ class RollCall {
     for (auto newcomer = newcomers_.begin(); newcomer != newcomers_.end();) {
       std::vector<Frame> frames;
       std::string fault;
+      bool gone = false;  // not worth a line: ranks try again when we are slow to answer
       try {
-        if (newcomer->events != 0 && !newcomer->connection.receive(frames, kMaxGreeting))
-          fault = "it closed the connection";
+        if (newcomer->events != 0 && !newcomer->connection.receive(frames, kMaxGreeting)) gone = true;
         if (!frames.empty() && !seat(*newcomer, frames)) fault = "it does not know this start's secret";
       } catch (const Error& e) {
         fault = e.what();
@@ -132,7 +132,7 @@ class RollCall {
       if (frames.empty() && fault.empty() && Clock::now() >= newcomer->deadline)
         fault = "it did not introduce itself";
       if (!fault.empty()) drop(newcomer->connection.peer(), fault);
-      newcomer = frames.empty() && fault.empty() ? std::next(newcomer) : newcomers_.erase(newcomer);
+      newcomer = frames.empty() && fault.empty() && !gone ? std::next(newcomer) : newcomers_.erase(newcomer);
     }
   }
 

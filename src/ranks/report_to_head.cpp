@@ -15,8 +15,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{20};
 constexpr milliseconds kLongestPause{500};
-/// For the head to answer a connection: it greets many at once.
-constexpr std::chrono::seconds kGreetingLimit{15};
+/// For the head to answer a connection. Its socket may be there before it is, and another process may have its port.
+constexpr std::chrono::seconds kGreetingLimit{5};
 /// The head's clock may have started later than ours, and it decides last.
 constexpr std::chrono::seconds kGrace{5};
 /// The welcome names every rank.
@@ -56,11 +56,12 @@ Frame expect(std::optional<Frame> frame, FrameKind kind, const char* without) {
 }
 
 /// Whether rank 0 of this start is at the other end and accepts us. Throws Error where it is somebody else, or does not
-/// answer: rank 0 may yet come. `refused` is set if it is rank 0 and does not want us.
-void greet(Inbox& inbox, Connection& connection, const JoinOptions& options, std::string_view secret,
-           Clock::time_point deadline, std::string& refused) {
+/// answer: rank 0 may yet come. Returns why it does not want us, if it is rank 0 and does not.
+std::string greet(Inbox& inbox, Connection& connection, const JoinOptions& options, std::string_view secret,
+                  Clock::time_point deadline) {
+  const Clock::time_point first_word = std::min(deadline, Clock::now() + kGreetingLimit);
   const Challenge challenge =
-      Challenge::decode(expect(inbox.next(deadline), FrameKind::kChallenge, "nobody answers").body);
+      Challenge::decode(expect(inbox.next(first_word), FrameKind::kChallenge, "nobody answers").body);
   if (challenge.version != kProtocolVersion) {
     fail("it speaks version {} of the ranks' protocol, this rank version {}: all ranks need the same build",
          challenge.version, kProtocolVersion);
@@ -71,7 +72,7 @@ void greet(Inbox& inbox, Connection& connection, const JoinOptions& options, std
   const Verdict verdict = Verdict::decode(
       expect(inbox.next(deadline), FrameKind::kVerdict, "it does not accept this rank's secret").body);
   if (!verdict.signed_by(secret, challenge, introduction)) fail("it does not know this start's secret");
-  if (!verdict.accepted) refused = verdict.why;
+  return verdict.accepted ? "" : verdict.why;
 }
 
 Joined wait_for_welcome(Inbox& inbox, Connection& connection, const JoinOptions& options) {
@@ -113,8 +114,7 @@ Joined report_to_head(JoinOptions& options) {
       Inbox inbox(connection);
       std::string refused;
       try {
-        greet(inbox, connection, options, head->secret, std::min(deadline, Clock::now() + kGreetingLimit),
-              refused);
+        refused = greet(inbox, connection, options, head->secret, deadline);
       } catch (const Error& e) {
         stopped_by(fmt::format("{}: {}", connection.peer(), e.what()));
         continue;
