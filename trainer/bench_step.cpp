@@ -192,7 +192,9 @@ class StepBench {
     int64_t step = 0;
     const auto timed_step = [&] {
       const auto start = std::chrono::steady_clock::now();
-      session.train_step(step++, sequences);  // ends when the host has the step's losses
+      session.start_step(step++, sequences);
+      session.upload_ahead(sequences);
+      session.finish_step();  // when the host has the step's losses
       return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     };
 
