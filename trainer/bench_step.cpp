@@ -1,9 +1,11 @@
 // `seer-train bench step`: optimiser steps as training runs them, but for the files: random token ids, one GPU.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 
 #include <cuda_runtime.h>
 
@@ -19,6 +21,7 @@
 #include "trainer/commands.h"
 #include "trainer/memory_plan.h"
 #include "trainer/plan_backend.h"
+#include "trainer/read_speed.h"
 #include "trainer/runtime.h"
 #include "trainer/session.h"
 #include "trainer/table.h"
@@ -31,7 +34,8 @@ using cuda::OpTime;
 
 constexpr uint64_t kSeed = 42;
 constexpr int64_t kWarmups = 2;
-constexpr int64_t kCeilingRows = 32768;  // more make no product faster
+constexpr int64_t kCeilingRows = 32768;               // more make no product faster
+constexpr int64_t kMostReadBytes = int64_t{8} << 30;  // enough for a steady speed
 
 /// One step by the planner: nothing is run.
 struct StepCount {
@@ -52,7 +56,7 @@ struct StepCount {
   }
 };
 
-/// Device memory in use, by us and everybody else.
+/// Device memory in use: CUDA's context, we, and everybody else on the device.
 size_t used_device_bytes() {
   size_t free = 0;
   size_t total = 0;
@@ -67,7 +71,17 @@ struct StepResult {
   std::vector<double> seconds;  ///< Of every timed step
   double profiled_seconds = 0;  ///< Of the step that was profiled
   std::vector<OpTime> profile;
-  size_t measured_bytes = 0;  ///< Weights and everything after them
+  size_t bytes_before = 0;           ///< Device memory in use before the weights
+  size_t peak_bytes = 0;             ///< Device memory in use after the last step
+  int64_t sweep_bytes = 0;           ///< What a step reads from the files
+  std::optional<ReadSpeed> reading;  ///< Where weights are streamed
+
+  /// Of the profiled step, the seconds in which the compute queue stood still for weights.
+  double lost_seconds() const {
+    double ms = 0;
+    for (const OpTime& op : profile) ms += op.kind == "wait for weights" ? op.ms : 0;
+    return 1e-3 * ms;
+  }
 };
 
 /// The time the step's products and attention would take at the speeds measured alone.
@@ -105,7 +119,8 @@ class StepBench {
   }
 
   void run() {
-    const StepResult result = run_steps();
+    StepResult result = run_steps();
+    if (result.memory.weights.stream) result.reading = measure_reading(result.memory.weights.read_threads);
     const Ceilings ceilings = measure_ceilings(result);
     print(result, ceilings);
   }
@@ -165,7 +180,7 @@ class StepBench {
     StepResult result{.memory = plan_memory(), .count = {}};
     result.count = count_step(model_, result.memory);
 
-    const size_t used_before = used_device_bytes();
+    result.bytes_before = used_device_bytes();
     cuda::ProfiledBackend backend(*backend_);
     const auto upload = backend.make_queue("upload");
     FrozenWeights weights = load_weights(backend, *upload, result.memory.weights);
@@ -177,19 +192,30 @@ class StepBench {
     int64_t step = 0;
     const auto timed_step = [&] {
       const auto start = std::chrono::steady_clock::now();
-      session.train_step(step++, sequences);  // ends when the host has the step's losses
+      session.start_step(step++, sequences);
+      session.upload_ahead(sequences);
+      session.finish_step();  // when the host has the step's losses
       return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     };
 
     for (int64_t i = 0; i < kWarmups; ++i) timed_step();
     for (int64_t i = 0; i < options_.steps; ++i) result.seconds.push_back(timed_step());
-    result.measured_bytes = used_device_bytes() - used_before;
+    result.peak_bytes = used_device_bytes();  // nothing is given back before the end
+    result.sweep_bytes = weights.bytes_read_per_sweep();
 
-    // What a step zeroes and downloads is not counted.
-    backend.start_recording(session.queue(), result.count.calls() + 64 * config_.gates.size() + 64);
+    // What a step zeroes and downloads is not counted, nor are its waits: for weights, and for residual streams.
+    const size_t waits = model_.num_layers * (1 + 2 * options_.batch_size);
+    backend.start_recording(session.queue(), result.count.calls() + waits + 64 * config_.gates.size() + 64);
     result.profiled_seconds = timed_step();
     result.profile = backend.finish_recording();
     return result;
+  }
+
+  ReadSpeed measure_reading(int threads) const {
+    const ModelFiles files(model_folder());
+    std::set<std::filesystem::path> paths;
+    for (const std::string& name : files.names()) paths.insert(files.locate(files.at(name)).path);
+    return measure_read_speed({paths.begin(), paths.end()}, threads, kMostReadBytes);
   }
 
   /// After the session has given its memory back.
@@ -247,6 +273,7 @@ class StepBench {
     table.add_row({"model TFLOP/s", fmt::format("{:.0f}", 1e-12 * result.count.model_flops() / seconds),
                    fmt::format("{:.1f} TFLOP: products and attention", 1e-12 * result.count.model_flops())});
     add_ceilings(ceilings, seconds, table, report);
+    add_waiting(result, seconds, table, report);
     add_memory(result, table, report);
     if (!all_layers()) add_calculation(result, seconds, table, report);
     fmt::print("{}", table.to_string());
@@ -298,15 +325,43 @@ class StepBench {
                           {"share", ceilings.seconds() / seconds}};
   }
 
+  void add_waiting(const StepResult& result, double seconds, TextTable& table, Json& report) const {
+    const double lost = result.lost_seconds();
+    report["lost_to_weights"] = {{"seconds", lost}, {"share", lost / result.profiled_seconds}};
+    table.add_row({"lost to weights", fmt::format("{:.1f}%", 100 * lost / result.profiled_seconds),
+                   fmt::format("{:.1f} ms of the profiled step waited for weights ({})", 1e3 * lost,
+                               result.reading ? "streamed" : "resident")});
+    if (!result.reading) return;
+    const ReadSpeed& reading = *result.reading;
+    const double read_seconds = static_cast<double>(result.sweep_bytes) / reading.cold;
+    const double sequence_seconds = (seconds - lost) / static_cast<double>(options_.batch_size);
+    const double sequences = std::ceil(read_seconds / sequence_seconds);
+    report["reading"] = {
+        {"measured_bytes", reading.bytes},       {"cached_bytes_per_second", reading.cached},
+        {"cold_bytes_per_second", reading.cold}, {"cold_share_past_cache", reading.past_cache},
+        {"step_bytes", result.sweep_bytes},      {"sequences_that_hide_a_cold_disk", sequences}};
+    table.add_row({"GB/s, page cache", fmt::format("{:.2f}", reading.cached / 1e9),
+                   fmt::format("{:.1f} GB of the files with {} readers; a step reads {:.1f} GB",
+                               static_cast<double>(reading.bytes) / 1e9, result.memory.weights.read_threads,
+                               static_cast<double>(result.sweep_bytes) / 1e9)});
+    table.add_row({"GB/s, cold disk", fmt::format("{:.2f}", reading.cold / 1e9),
+                   fmt::format("{:.0f}% of it past the page cache", 100 * reading.past_cache)});
+    table.add_row({"sequences to hide", fmt::format("{:.0f}", sequences),
+                   fmt::format("a step that computes as long as a cold disk reads: {:.1f} s", read_seconds)});
+  }
+
   void add_memory(const StepResult& result, TextTable& table, Json& report) const {
     const size_t planned = result.count.bytes();
     report["plan"] = Json::object();
     for (const MemoryItem& item : result.count.memory) report["plan"][item.what] = item.bytes;
     report["planned_bytes"] = planned;
-    report["peak_bytes"] = result.measured_bytes;
+    report["peak_bytes"] = result.peak_bytes;
+    report["bytes_before_weights"] = result.bytes_before;
     table.add_row(
-        {"peak GB", fmt::format("{:.2f}", static_cast<double>(result.measured_bytes) / 1e9),
-         "device memory taken since before the weights, the driver's own and loaded kernels included"});
+        {"peak GB", fmt::format("{:.2f}", static_cast<double>(result.peak_bytes) / 1e9),
+         "all that is in use on the device: CUDA's context, kernels and libraries, other programs"});
+    table.add_row({"", fmt::format("{:.2f}", static_cast<double>(result.bytes_before) / 1e9),
+                   "of it before the weights: the context, other programs"});
     table.add_row(
         {"planned GB", fmt::format("{:.2f}", static_cast<double>(planned) / 1e9), "the session's plan:"});
     for (const MemoryItem& item : result.count.memory) {

@@ -30,7 +30,8 @@ struct PlanOptions {
   std::vector<std::string> overrides;
   double gflops = 0;     ///< Of matrix products; 0: measured on this machine
   double bandwidth = 0;  ///< GB/s; 0: measured on this machine
-  double memory_gb = 0;  ///< 0: this machine's
+  double memory_gb = 0;  ///< 0: this machine's, or the named GPU's
+  std::string gpu;       ///< Plan for this one (known_gpus()), whatever is here
 };
 /// `plan CONFIG`: memory by purpose and an estimate of a step's time, nothing run.
 int plan_command(const PlanOptions& options);

@@ -3,6 +3,7 @@
 #include "src/io/atomic_file.h"
 #include "trainer/checkpoint.h"
 #include "trainer/commands.h"
+#include "trainer/folder_kind.h"
 #include "trainer/gates_folder.h"
 #include "trainer/run_folder.h"
 #include "trainer/summary.h"
@@ -18,20 +19,22 @@ struct Source {
 };
 
 Source find_source(const fs::path& path) {
-  if (!fs::is_directory(path))
-    fail("{} is no folder: expected a run or one of its checkpoints", path.string());
   Source source{RunPaths{path}, {}};
-  if (source.run.holds_run()) {
+  if (folder_kind(path) == FolderKind::kRun && source.run.holds_run()) {
     const auto latest = latest_checkpoint(source.run.checkpoints());
     if (!latest) fail("run {} has no checkpoint yet", path.string());
     source.checkpoint = *latest;
     return source;
   }
+  if (folder_kind(path) != FolderKind::kCheckpoint) {
+    fail("{} is {}: expected a run's folder (output.dir of its config) or one of its checkpoints/step-N",
+         path.string(), describe_path(path));
+  }
   source.checkpoint = fs::canonical(path);
   source.run = RunPaths{source.checkpoint.parent_path().parent_path()};
   if (!source.run.holds_run()) {
-    fail("{} is neither a run nor a checkpoint inside a run: expected config.json in it or two folders above",
-         path.string());
+    fail("checkpoint {} lies in no run: expected its config in {}", path.string(),
+         source.run.config().string());
   }
   return source;
 }

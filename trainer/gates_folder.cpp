@@ -1,6 +1,8 @@
 #include "trainer/gates_folder.h"
 
 #include <algorithm>
+#include <cctype>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 #include <unistd.h>
@@ -10,6 +12,7 @@
 #include "src/io/atomic_file.h"
 #include "src/io/json_file.h"
 #include "src/io/safetensors.h"
+#include "trainer/folder_kind.h"
 
 namespace seer {
 namespace fs = std::filesystem;
@@ -79,6 +82,21 @@ std::string folder_config(const GateEntryConfig& entry, const ModelConfig& model
   return config.dump(2) + "\n";
 }
 
+/// The model's name on the hub, where its config.json has kept one: transformers writes a path there as well.
+std::optional<std::string> hub_id(const ModelConfig& model) {
+  const auto config = nlohmann::json::parse(model.json);
+  const auto name = config.find("_name_or_path");
+  if (name == config.end() || !name->is_string()) return std::nullopt;
+  const auto id = name->get<std::string>();
+  const auto allowed = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.' || c == '/';
+  };
+  const bool named = std::all_of(id.begin(), id.end(), allowed) &&
+                     std::count(id.begin(), id.end(), '/') == 1 &&
+                     std::isalnum(static_cast<unsigned char>(id.front())) != 0 && id.back() != '/';
+  return named ? std::optional(id) : std::nullopt;
+}
+
 std::string model_card(const GateEntryConfig& entry, const ModelConfig& model, const std::string& base_model,
                        const std::string& training_note, size_t tensors) {
   const PrefillGateConfig gate = prefill_gate_config(entry, model);
@@ -94,8 +112,8 @@ std::string model_card(const GateEntryConfig& entry, const ModelConfig& model, c
       "Files: `attn_gate_weights.safetensors`, the same weights as `attn_gate_weights.pth` for the published "
       "inference "
       "code, and `config.json`: the base model's, plus the gate's keys.\n",
-      base_model, entry.type, entry.block_size, gate.hidden_size, model.num_layers, model.num_heads,
-      model.num_kv_heads, model.head_dim, tensors, entry.export_.dtype, training_note);
+      hub_id(model).value_or(base_model), entry.type, entry.block_size, gate.hidden_size, model.num_layers,
+      model.num_heads, model.num_kv_heads, model.head_dim, tensors, entry.export_.dtype, training_note);
 }
 
 fs::path without_trailing_slash(const fs::path& path) {
@@ -206,8 +224,11 @@ std::vector<OwnedTensor> read_gates(const fs::path& path) {
   fs::path file = path;
   if (fs::is_directory(path)) {
     file = fs::exists(path / kSafetensors) ? path / kSafetensors : path / kPth;
-    if (!fs::exists(file))
-      fail("{} is no gates folder: expected {} or {} in it", path.string(), kSafetensors, kPth);
+    if (!fs::exists(file)) {
+      const bool run = folder_kind(path) == FolderKind::kRun;
+      fail("{} is {}, no gates folder: expected {} or {} in it{}", path.string(), describe_path(path),
+           kSafetensors, kPth, run ? "; those of a run lie in its gates/NAME" : "");
+    }
   }
   if (file.extension() != ".safetensors") return PthFile(file).tensors();
   const SafetensorsFile contents(file);

@@ -38,7 +38,8 @@ DType export_dtype(const GateEntryConfig& entry);
 
 /// Writes config.json (the base model's own and the gate's keys), README.md (a model card),
 /// attn_gate_weights.safetensors and attn_gate_weights.pth, all of them or none: into a temporary folder that
-/// then takes the place of `folder`, which may hold nothing else. `base_model` is what config.json names as the model the gates belong to.
+/// then takes the place of `folder`, which may hold nothing else. `base_model` is what config.json
+/// names as the model the gates belong to; the card prefers the hub id that the model's own config.json has.
 void write_gates_folder(const std::filesystem::path& folder, const std::vector<OwnedTensor>& tensors,
                         const GateEntryConfig& entry, const ModelConfig& model, const std::string& base_model,
                         const std::string& training_note);

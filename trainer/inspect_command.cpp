@@ -9,6 +9,7 @@
 #include "src/model/model_config.h"
 #include "trainer/checkpoint.h"
 #include "trainer/commands.h"
+#include "trainer/folder_kind.h"
 #include "trainer/gates_folder.h"
 #include "trainer/run_folder.h"
 #include "trainer/table.h"
@@ -111,14 +112,20 @@ int inspect_command(const std::string& name) {
   const fs::path path(name);
   if (!fs::exists(path)) fail("{} does not exist", name);
   if (fs::is_directory(path)) {
-    if (fs::exists(path / "trainer_state.json")) return inspect_checkpoint(path);
-    if (fs::exists(path / "attn_gate_weights.safetensors") || fs::exists(path / "attn_gate_weights.pth")) {
-      return inspect_gates(path);
+    switch (folder_kind(path)) {
+      case FolderKind::kCheckpoint:
+        return inspect_checkpoint(path);
+      case FolderKind::kGates:
+        return inspect_gates(path);
+      case FolderKind::kRun:
+        return inspect_run(RunPaths{path});
+      case FolderKind::kModel:
+        return inspect_model(path);
+      case FolderKind::kOther:
+        break;
     }
-    const RunPaths run{path};
-    if (fs::exists(run.checkpoints()) || fs::exists(run.metrics())) return inspect_run(run);
-    if (fs::exists(path / "config.json")) return inspect_model(path);
-    fail("{}: expected a model (config.json), gates (attn_gate_weights.*), a run or a checkpoint", name);
+    fail("{} is {}: expected a model (config.json), gates (attn_gate_weights.*), a run or a checkpoint", name,
+         describe_path(path));
   }
   const std::string extension = path.extension().string();
   if (extension == ".safetensors") return inspect_safetensors(path);

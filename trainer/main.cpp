@@ -11,6 +11,7 @@
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/gate/distill_layer.h"
+#include "trainer/absent_gpu.h"
 #include "trainer/commands.h"
 #include "trainer/run_config.h"
 #include "trainer/train_loop.h"
@@ -103,6 +104,7 @@ void add_plan(CLI::App& app, Action& action) {
       ->check(CLI::PositiveNumber);
   command->add_option("--memory", options->memory_gb, "Its memory in GB (default: this machine's)")
       ->check(CLI::PositiveNumber);
+  command->add_option("--gpu", options->gpu, "A GPU that need not be here: " + known_gpu_names());
   command->callback([=, &action] { action = [=] { return plan_command(*options); }; });
 }
 

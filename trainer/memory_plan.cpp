@@ -18,15 +18,6 @@ std::string gigabytes(size_t bytes) {
   return fmt::format("{:.2f} GB", static_cast<double>(bytes) / 1e9);
 }
 
-/// MemAvailable of /proc/meminfo: free memory and what the kernel would drop for it.
-size_t available_host_bytes() {
-  std::ifstream info("/proc/meminfo");
-  for (std::string line; std::getline(info, line);) {
-    if (line.starts_with("MemAvailable:")) return std::stoull(line.substr(line.find(':') + 1)) * 1024;
-  }
-  return SIZE_MAX;  // a system that does not say is not held back
-}
-
 MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const ModelConfig& model,
                        const ModelFiles* files, bool stream, ResidualPlace residuals) {
   MemoryPlan out{.weights = {.stream = stream, .head = false}, .residuals = residuals, .items = {}};
@@ -52,6 +43,14 @@ MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const Mo
 
 }  // namespace
 
+size_t available_host_bytes() {
+  std::ifstream info("/proc/meminfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.starts_with("MemAvailable:")) return std::stoull(line.substr(line.find(':') + 1)) * 1024;
+  }
+  return SIZE_MAX;  // a system that does not say is not held back
+}
+
 std::string MemoryPlan::refusal(const std::string& device) const {
   if (needed <= budget) {
     return fmt::format(
@@ -72,7 +71,7 @@ std::string MemoryPlan::refusal(const std::string& device) const {
 }
 
 MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const ModelConfig& model,
-                       const ModelFiles* files, size_t budget) {
+                       const ModelFiles* files, size_t budget, size_t pinned_budget) {
   // Weights that are read where their files are mapped give way to other memory: there is nothing to stream.
   const bool may_stream = !backend.reads_host_memory();
   // Host residuals visit the device in three buffers: fewer streams are better left there.
@@ -91,7 +90,7 @@ MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const Mo
       }
       MemoryPlan plan = plan_layout(backend, config, model, files, stream, place);
       plan.budget = budget;
-      plan.pinned_budget = available_host_bytes();
+      plan.pinned_budget = pinned_budget;
       if (plan.fits()) return plan;
       if (plan.needed < least.needed) least = std::move(plan);
     }

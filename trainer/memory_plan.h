@@ -20,18 +20,21 @@ struct MemoryPlan {
   size_t budget = 0;        ///< memory_gb, or what the device could give
 
   size_t pinned = 0;  ///< Host memory that copies run from; nothing on a device without a memory of its own
-  size_t pinned_budget = 0;  ///< What the host has available
+  size_t pinned_budget = 0;  ///< What the host can give of it
 
   bool fits() const { return needed <= budget && pinned <= pinned_budget; }
   /// By how much it does not fit, and which key to lower.
   std::string refusal(const std::string& device) const;
 };
 
+/// MemAvailable of /proc/meminfo: free memory and what the kernel would drop for it.
+size_t available_host_bytes();
+
 /// The first layout that fits of those that model.weights and train.residuals allow: everything on the device, then
 /// residuals on the host, then weights streamed, then both; if none does, the one that needs least. Runs the sweep's planner for each:
 /// nothing is allocated. `files` may be null: weights are then planned as bf16.
 MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const ModelConfig& model,
-                       const ModelFiles* files, size_t budget);
+                       const ModelFiles* files, size_t budget, size_t pinned_budget = available_host_bytes());
 
 /// What the backend could allocate now, or config.memory_gb if that is less.
 size_t memory_budget(const Backend& backend, const RunConfig& config);

@@ -5,6 +5,7 @@
 
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "trainer/absent_gpu.h"
 #include "trainer/commands.h"
 #include "trainer/memory_plan.h"
 #include "trainer/plan_backend.h"
@@ -39,16 +40,51 @@ std::optional<ModelFiles> find_weights(const std::filesystem::path& folder) {
   return ModelFiles(folder);
 }
 
+/// What is planned for: the device of the config, or the GPU named on the command line.
+std::unique_ptr<Backend> planned_device(const PlanOptions& options, const RunConfig& config) {
+  if (!options.gpu.empty()) {
+    const GpuSheet& sheet = find_gpu(options.gpu);
+    if (config.device != "cuda") {
+      fail_usage("--gpu {}: the config's device is \"{}\": add --set device=cuda", options.gpu,
+                 config.device);
+    }
+    return make_absent_gpu(sheet, config);
+  }
+  try {
+    return make_backend(config);
+  } catch (const Error& error) {
+    if (config.device != "cuda") throw;
+    throw Error(fmt::format("{}, or plan for a GPU that is not here: --gpu with one of {}", error.what(),
+                            known_gpu_names()),
+                error.kind());
+  }
+}
+
+MachineSpeed speed_of(const PlanOptions& options, Backend& device, const ModelConfig& model) {
+  const double products = options.gflops * 1e9;
+  MachineSpeed speed{products, products, options.bandwidth * 1e9};
+  if (products > 0 && speed.bandwidth > 0) return speed;
+  const MachineSpeed known =
+      options.gpu.empty() ? probe_speed(device, model.head_dim) : expected_speed(find_gpu(options.gpu));
+  if (products <= 0)
+    std::tie(speed.flops, speed.attention_flops) = std::tie(known.flops, known.attention_flops);
+  if (speed.bandwidth <= 0) speed.bandwidth = known.bandwidth;
+  return speed;
+}
+
 }  // namespace
 
 int plan_command(const PlanOptions& options) {
   const RunConfig config = load_run_config(options.config, options.overrides);
   const ModelConfig model = load_model_config(config.model.path, config.model.rope_scaling);
-  const auto real = make_backend(config);
+  const auto real = planned_device(options, config);
   const std::optional<ModelFiles> files = find_weights(config.model.path);
   const size_t budget =
       options.memory_gb > 0 ? static_cast<size_t>(options.memory_gb * 1e9) : memory_budget(*real, config);
-  const MemoryPlan layout = plan_memory(*real, config, model, files ? &*files : nullptr, budget);
+  // The host of a GPU that is elsewhere is not known either.
+  const size_t pinned_budget = options.gpu.empty() ? available_host_bytes() : SIZE_MAX;
+  const MemoryPlan layout =
+      plan_memory(*real, config, model, files ? &*files : nullptr, budget, pinned_budget);
 
   size_t total = 0;
   TextTable memory({"memory", "size"});
@@ -58,6 +94,7 @@ int plan_command(const PlanOptions& options) {
   }
   memory.add_rule();
   memory.add_row({"total", megabytes(total)});
+  if (layout.pinned > 0) memory.add_row({"host memory, pinned", megabytes(layout.pinned)});
   fmt::print("{} on {}\n\n{}\n", config.model.path, real->name(), memory.to_string());
   if (!files) fmt::print("(no weights in {} yet: planned as bf16)\n\n", config.model.path);
   if (!layout.fits()) fmt::print("{}\n\n", layout.refusal(real->name()));
@@ -67,13 +104,7 @@ int plan_command(const PlanOptions& options) {
   SessionOptions session_setup = session_options(config);
   session_setup.residuals = layout.residuals;
   Session session(plan, model, weights, session_setup);
-  MachineSpeed speed{options.gflops * 1e9, options.gflops * 1e9, options.bandwidth * 1e9};
-  if (options.gflops <= 0 || options.bandwidth <= 0) {
-    const MachineSpeed measured = probe_speed(*real, model.head_dim);
-    if (options.gflops <= 0)
-      std::tie(speed.flops, speed.attention_flops) = std::tie(measured.flops, measured.attention_flops);
-    if (options.bandwidth <= 0) speed.bandwidth = measured.bandwidth;
-  }
+  const MachineSpeed speed = speed_of(options, *real, model);
   plan.reset_work();
   session.count_step(plan, config.data.sequence_length);
   TextTable work({"operation", "calls", "GFLOP", "GB", "seconds"});

@@ -264,7 +264,8 @@ ConfigSection describe_eval(EvalConfig& c) {
       {"densities",
        &c.densities,
        {.not_empty = true, .above = 0, .at_most = 1},
-       "Shares of blocks at which recall is reported; no value twice."},
+       "Shares of blocks at which recall is reported; no value twice. Where a share leaves a row one block, "
+       "that is its own."},
   }};
 }
 

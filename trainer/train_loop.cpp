@@ -1,10 +1,12 @@
 #include "trainer/train_loop.h"
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <span>
 #include <utility>
 
+#include "src/core/ceil_div.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
@@ -61,6 +63,7 @@ class Training {
       log::warn("data.sequence_length {} is longer than the model's max_position_embeddings {}",
                 config_.data.sequence_length, model_.max_position_embeddings);
     }
+    warn_of_tiny_budgets();
     if (resume) folder_.emplace(RunFolder::open(config_.output.dir));
     start_weights(resume);
     loader_.emplace(training_data(config_, model_, text_), text_.encoder, cursor_);
@@ -131,6 +134,25 @@ class Training {
     return options;
   }
 
+  /// A budget of one block a row is the row's own: recall then says nothing of the gate.
+  void warn_of_tiny_budgets() const {
+    if (config_.eval.files.empty()) return;
+    const int64_t tokens =
+        config_.eval.sequence_length > 0 ? config_.eval.sequence_length : config_.data.sequence_length;
+    for (const GateEntryConfig& gate : config_.gates) {
+      const int64_t blocks = ceil_div(tokens, gate.block_size);
+      for (const double density : config_.eval.densities) {
+        const double share = 1.0 - std::sqrt(1.0 - density);
+        if (share * static_cast<double>(blocks) >= 2.0) continue;
+        log::warn(
+            "eval.densities {}: of {} tokens' {} blocks of {}, gate \"{}\" keeps one a row, the row's own: "
+            "sequences from {} tokens on have a choice",
+            density, tokens, blocks, gate.block_size, gate.name,
+            static_cast<int64_t>(std::ceil(2.0 / share)) * gate.block_size);
+      }
+    }
+  }
+
   /// Fresh weights, weights of other gates, or everything of the newest checkpoint.
   void start_weights(bool resume) {
     const auto checkpoint = resume ? latest_checkpoint(paths().checkpoints()) : std::nullopt;
@@ -151,8 +173,9 @@ class Training {
       if (from.empty()) {
         gate.params().init_normal(*backend_, session_.queue(), config_.seed, model_.initializer_range);
       } else {
+        const std::vector<OwnedTensor> tensors = read_gates(from);
         check_init_from(from, gate);
-        upload_gates(*backend_, session_.queue(), read_gates(from), from, gate);
+        upload_gates(*backend_, session_.queue(), tensors, from, gate);
         log::info("gate \"{}\" continues from {}", gate.entry().name, from);
       }
     }

@@ -10,42 +10,21 @@
 
 #include "src/io/atomic_file.h"
 #include "src/io/safetensors.h"
-#include "tests/trainer/session_runs.h"
 #include "tests/trainer/tiny_run.h"
-#include "trainer/plan_backend.h"
 #include "trainer/run_config.h"
-#include "trainer/runtime.h"
 
 namespace seer::test {
 namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
-using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-constexpr int kUsage = 2;
-constexpr int kFailure = 1;
-
 const fs::path kNano = source_dir() / "configs" / "quickstart" / "seer-nano";
-
-/// Expects an exit code and one message on standard error, nothing else, that holds all of `parts`.
-void expect_refusal(const ProcessResult& result, int code, const std::vector<std::string>& parts) {
-  EXPECT_EQ(result.exit_code, code) << result.err;
-  EXPECT_EQ(result.signal, 0);
-  EXPECT_THAT(result.err, Not(HasSubstr("unexpected failure")));
-  EXPECT_THAT(result.err, Not(HasSubstr("Check failed"))) << "a user's mistake is no broken invariant";
-  for (const std::string& part : parts) EXPECT_THAT(result.err, HasSubstr(part));
-}
-
-void expect_success(const ProcessResult& result) {
-  EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_EQ(result.signal, 0);
-}
 
 TEST(CommandLine, SaysItsVersion) {
   for (const char* argument : {"version", "--version"}) {
@@ -177,6 +156,24 @@ TEST_F(Train, WarnsOfSequencesLongerThanTheModelKnows) {
               AllOf(HasSubstr("warning"), HasSubstr("1280"), HasSubstr("max_position_embeddings 1024")));
 }
 
+TEST_F(Train, SaysWhenTheDataBeginsAgain) {
+  const ProcessResult result = run_.train("run");  // 16 sequences of 11
+  expect_success(result);
+  const size_t line = result.err.find("epoch 2 of the data begins at step ");
+  ASSERT_NE(line, std::string::npos) << result.err;
+  EXPECT_EQ(result.err.find("epoch ", line + 1), std::string::npos) << "one line for each epoch";
+}
+
+TEST_F(Train, WarnsOfRecallThatHasNoChoice) {
+  const ProcessResult tiny = run_.train("tiny");  // 256 tokens: 16 and 8 blocks
+  expect_success(tiny);
+  EXPECT_THAT(tiny.err, AllOf(HasSubstr("eval.densities 0.1: of 256 tokens' 16 blocks"),
+                              HasSubstr("from 624 tokens on")));
+  const ProcessResult half = run_.train("half", {"--set", "eval.densities=[0.9]"});
+  expect_success(half);
+  EXPECT_THAT(half.err, Not(HasSubstr("eval.densities")));
+}
+
 TEST_F(Train, RefusesDataItCannotUse) {
   expect_refused(kUsage, {"data.files=" + run_.path("none.npy").string()}, {"data.files", "none.npy"});
   expect_refused(kUsage, {"data.files=" + run_.path("none*.npy").string()}, {"data.files", "none*.npy"});
@@ -304,6 +301,10 @@ TEST_F(Train, InitFromContinuesGatesAndRefusesOthers) {
   expect_refused(kUsage, {"gates[0].init_from=" + run_.path("none").string()},
                  {"gates[0].init_from", "none"});
   expect_refused(kFailure, {"gates[1].init_from=" + gates}, {gates, "coarse"});
+  expect_refused(kFailure, {"gates[0].init_from=" + run_.model().string()},
+                 {run_.model().string(), "is a model's folder", "attn_gate_weights.safetensors"});
+  expect_refused(kFailure, {"gates[0].init_from=" + run_.path("run").string()},
+                 {"is a run's folder", "gates/NAME"});
 }
 
 class Tokenize : public testing::Test {
@@ -356,248 +357,6 @@ TEST_F(Tokenize, RefusesWhatIsNoIdAndNoTokenizer) {
                  {"none"});
   expect_refusal(seer_train({"tokenize", "--tokenizer", folder.path().string(), "text"}), kFailure,
                  {folder.path().string()});
-}
-
-/// One finished run for the commands that read runs.
-class Finished : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    run_ = std::make_unique<TinyRun>();
-    expect_success(run_->train("run"));
-  }
-  static void TearDownTestSuite() { run_.reset(); }
-
-  static std::string path(const std::string& name) { return run_->path(name).string(); }
-  static ProcessResult export_to(const std::string& source, const std::string& to,
-                                 const std::vector<std::string>& more = {}) {
-    std::vector<std::string> arguments = {"export", path(source), "--to", path(to)};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return seer_train(arguments);
-  }
-
-  static inline std::unique_ptr<TinyRun> run_;
-};
-
-void expect_same_folder(const fs::path& a, const fs::path& b) {
-  ASSERT_EQ(files_below(a), files_below(b));
-  for (const std::string& name : files_below(a)) {
-    if (fs::is_directory(a / name)) continue;
-    EXPECT_TRUE(read_text_file(a / name) == read_text_file(b / name)) << name;
-  }
-}
-
-TEST_F(Finished, ExportsTheNewestCheckpointAsTheRunDid) {
-  const ProcessResult all = export_to("run", "exported");
-  expect_success(all);
-  EXPECT_THAT(all.out, AllOf(HasSubstr("\"fine\" of step 8"), HasSubstr("\"coarse\" of step 8")));
-  expect_same_folder(path("run/gates"), path("exported"));
-  expect_success(export_to("run", "exported"));  // again, over its own
-  expect_same_folder(path("run/gates"), path("exported"));
-  expect_success(export_to("run", "one/deeper/", {"--gate", "coarse"}));
-  expect_same_folder(path("run/gates/coarse"), path("one/deeper"));
-}
-
-TEST_F(Finished, ExportsAGivenCheckpoint) {
-  const ProcessResult older = export_to("run/checkpoints/step-00000006", "older");
-  expect_success(older);
-  EXPECT_THAT(older.out, HasSubstr("of step 6"));
-  EXPECT_FALSE(read_text_file(path("older/fine/attn_gate_weights.safetensors")) ==
-               read_text_file(path("run/gates/fine/attn_gate_weights.safetensors")));
-  const ProcessResult newest = export_to("run/checkpoints/step-00000008/", "newest");
-  expect_success(newest);
-  expect_same_folder(path("run/gates"), path("newest"));
-}
-
-TEST_F(Finished, ExportRefusesOtherFoldersAndNames) {
-  expect_refusal(export_to("run", "refused", {"--gate", "medium"}), kUsage, {"--gate", "medium"});
-  expect_refusal(export_to("model", "refused"), kFailure, {path("model")});
-  expect_refusal(export_to("none", "refused"), kFailure, {path("none")});
-  EXPECT_FALSE(fs::exists(path("refused")));
-  fs::create_directories(path("thesis"));
-  write_file_atomically(path("thesis") + "/chapter.txt", "precious");
-  expect_refusal(export_to("run", "thesis", {"--gate", "fine"}), kUsage, {path("thesis"), "chapter.txt"});
-  EXPECT_EQ(read_text_file(path("thesis") + "/chapter.txt"), "precious");
-  write_file_atomically(path("file"), "");
-  expect_refusal(export_to("run", "file/gates", {"--gate", "fine"}), kFailure, {path("file")});
-  fs::create_directories(path("no checkpoint"));
-  fs::copy(path("run/config.json"), path("no checkpoint/config.json"));
-  expect_refusal(export_to("no checkpoint", "refused"), kFailure,
-                 {path("no checkpoint"), "no checkpoint yet"});
-}
-
-TEST_F(Finished, InspectSaysWhatEverythingHolds) {
-  struct Case {
-    std::string path;
-    std::vector<std::string> said;
-  };
-  for (const Case& tested : std::vector<Case>{
-           {path("model"),
-            {"llama", "2 layers", "4 query and 2 kv heads", "lm_head.weight", "BF16", "[256, 64]"}},
-           {path("model/model.safetensors"), {"safetensors file", "format: pt", "model.norm.weight"}},
-           {path("run"), {"step 8", "fine/weights", "coarse/second_moment"}},
-           {path("run/checkpoints/step-00000006"), {"step 6", "train.steps: 8", "F32"}},
-           {path("run/gates/fine"),
-            {"seerattn_gate_type", "Qavg_Kmaxminavg", "mask_linear_k.weight", "[4, 48, 16]"}},
-           {path("run/gates/coarse/attn_gate_weights.pth"), {"PyTorch file", "mask_linear_q.weight", "BF16"}},
-           {(goldens_dir() / "pth" / "ordered.pth").string(), {"PyTorch file"}},
-       }) {
-    SCOPED_TRACE(tested.path);
-    const ProcessResult result = seer_train({"inspect", tested.path});
-    expect_success(result);
-    for (const std::string& part : tested.said) EXPECT_THAT(result.out, HasSubstr(part));
-    EXPECT_THAT(result.out, AllOf(HasSubstr("yes"), Not(HasSubstr("NO"))));
-  }
-}
-
-TEST_F(Finished, InspectFindsWhatIsNotFinite) {
-  std::vector<OwnedTensor> tensors = tiny_tensors({});
-  set_element(tensor_named(tensors, "model.layers.1.self_attn.o_proj.weight"), 3, 1.0F / 0.0F);
-  write_model(path("damaged model"), tiny_config_json({}), tensors);
-  for (const std::string& name : {path("damaged model"), path("damaged model/model.safetensors")}) {
-    const ProcessResult result = seer_train({"inspect", name});
-    EXPECT_EQ(result.exit_code, 1);
-    EXPECT_THAT(result.out, HasSubstr("NO"));
-  }
-}
-
-TEST_F(Finished, InspectRefusesWhatItDoesNotKnow) {
-  expect_refusal(seer_train({"inspect", path("none")}), kFailure, {path("none")});
-  fs::create_directories(path("empty"));
-  expect_refusal(seer_train({"inspect", path("empty")}), kFailure, {path("empty")});
-  write_file_atomically(path("notes.txt"), "notes");
-  expect_refusal(seer_train({"inspect", path("notes.txt")}), kFailure, {path("notes.txt")});
-  write_file_atomically(path("broken.safetensors"), "notes");
-  expect_refusal(seer_train({"inspect", path("broken.safetensors")}), kFailure, {path("broken.safetensors")});
-  write_file_atomically(path("broken.pth"), "notes");
-  expect_refusal(seer_train({"inspect", path("broken.pth")}), kFailure, {path("broken.pth")});
-  // Gates that lack a layer.
-  fs::copy(path("run/gates/fine"), path("half gates"));
-  std::vector<NamedTensor> kept;
-  const SafetensorsFile whole(path("run/gates/fine/attn_gate_weights.safetensors"));
-  kept.push_back(whole.tensors().front());
-  write_safetensors(path("half gates/attn_gate_weights.safetensors"), kept, {});
-  expect_refusal(seer_train({"inspect", path("half gates")}), kFailure, {path("half gates"), "missing"});
-}
-
-TEST_F(Finished, InspectOfARunThatHasNotSavedYet) {
-  fs::create_directories(path("fresh"));
-  for (const char* name : {"config.json", "model_config.json", "metrics.jsonl"}) {
-    fs::copy(path("run") + "/" + name, path("fresh") + "/" + name);
-  }
-  const ProcessResult result = seer_train({"inspect", path("fresh")});
-  expect_success(result);
-  EXPECT_THAT(result.out, HasSubstr("no checkpoint yet"));
-}
-
-/// The number in the last column of a table's row.
-double megabytes(const std::string& table, const std::string& row) {
-  const size_t begin = table.find("\n" + row);
-  if (begin == std::string::npos) {
-    ADD_FAILURE() << "no row " << row << " in\n" << table;
-    return 0;
-  }
-  const std::string line = table.substr(begin + 1, table.find('\n', begin + 1) - begin - 1);
-  return std::stod(line.substr(row.size()));
-}
-
-TEST(PlanCommand, ShowsTheSessionsMemoryAndRunsNothing) {
-  const TinyRun run;
-  const ProcessResult result = seer_train({"plan", run.config().string(), "--gflops", "100", "--bandwidth",
-                                           "10", "--set", "output.dir=" + run.path("planned").string()});
-  expect_success(result);
-  EXPECT_FALSE(fs::exists(run.path("planned")));
-  EXPECT_THAT(result.out, AllOf(HasSubstr("layer arena"), HasSubstr("attention"), HasSubstr("adamw"),
-                                HasSubstr("tokens/s"), Not(HasSubstr("does not fit"))));
-  const RunConfig config = load_run_config(run.config());
-  LoadedSession session(run.model(), session_options(config));
-  double total = 0;
-  for (const MemoryItem& item : session->memory()) {
-    SCOPED_TRACE(item.what);
-    EXPECT_NEAR(megabytes(result.out, item.what), static_cast<double>(item.bytes) / 1e6, 0.06);
-    total += static_cast<double>(item.bytes) / 1e6;
-  }
-  EXPECT_NEAR(megabytes(result.out, "total"), total, 0.06);
-}
-
-TEST(PlanCommand, PlansTheLargestModelFromItsConfigAlone) {
-  const TempDir folder;
-  const TinyModel llama70b{.layers = 80,
-                           .heads = 64,
-                           .kv_heads = 8,
-                           .head_dim = 128,
-                           .hidden = 8192,
-                           .intermediate = 28672,
-                           .vocabulary = 128256,
-                           .max_positions = 131072};
-  fs::create_directories(folder / "model");
-  write_file_atomically(folder / "model" / "config.json", tiny_config_json(llama70b));
-  const std::vector<std::string> arguments = {
-      "plan",        (source_dir() / "configs" / "llama3.1-70b-instruct.json").string(),
-      "--set",       "model.path=" + (folder / "model").string(),
-      "--set",       "device=cpu",
-      "--gflops",    "100000",
-      "--bandwidth", "1000",
-      "--memory",    "16"};
-  const ProcessResult result = seer_train(arguments);
-  expect_success(result);
-  EXPECT_NEAR(megabytes(result.out, "frozen weights"), 139e3, 1e3)
-      << "70.6 G parameters in bf16, but for lm_head";
-  EXPECT_THAT(result.out, HasSubstr("does not fit"));
-}
-
-TEST(PlanCommand, Refuses) {
-  const TinyRun run;
-  expect_refusal(seer_train({"plan", run.path("none.json").string()}), kUsage, {"none.json"});
-  expect_refusal(seer_train({"plan", run.config().string(), "--set", "train.stesp=1"}), kUsage,
-                 {"train.stesp"});
-  expect_refusal(
-      seer_train({"plan", run.config().string(), "--set", "model.path=" + run.path("none").string()}),
-      kFailure, {"none"});
-}
-
-TEST(BenchCommand, RefusesBeforeItMeasures) {
-  const TempDir folder;
-  expect_refusal(seer_train({"bench", "cpu", "--repeats", "0"}), kUsage, {"--repeats"});
-  expect_refusal(seer_train({"bench", "cpu", "--threads", "-1"}), kUsage, {"--threads"});
-  expect_refusal(seer_train({"bench", "cpu", "--model", (folder / "none").string()}), kFailure, {"none"});
-}
-
-TEST(BenchCommand, RefusesGpuOptionsBeforeItLooksForAGpu) {
-  expect_refusal(seer_train({"bench", "attention", "--seq", "8192,0"}), kUsage, {"--seq"});
-  expect_refusal(seer_train({"bench", "attention", "--block", "48"}), kUsage, {"--block"});
-  expect_refusal(seer_train({"bench", "gemm", "--model-config", "/no/such/config.json"}), kUsage,
-                 {"--model-config"});
-  expect_refusal(seer_train({"bench", "step", "--gates", "17"}), kUsage, {"--gates"});
-}
-
-TEST(BenchCommand, SaysWhatAGpuBenchLacks) {
-  const TempDir folder;
-  const fs::path report = folder / "report.json";
-  ::setenv("CUDA_VISIBLE_DEVICES", "", 1);  // the child sees no GPU, even where there is one
-  for (const char* bench : {"attention", "gemm", "step"}) {
-    SCOPED_TRACE(bench);
-    const ProcessResult result = seer_train({"bench", bench, "--json", report.string()});
-    expect_refusal(result, kFailure, {});
-    EXPECT_THAT(result.err, AnyOf(HasSubstr("no CUDA backend"), HasSubstr("no NVIDIA driver"),
-                                  HasSubstr("update the driver"), HasSubstr("no usable GPU")));
-    EXPECT_THAT(result.out, IsEmpty());
-    EXPECT_FALSE(fs::exists(report));
-  }
-  ::unsetenv("CUDA_VISIBLE_DEVICES");
-}
-
-TEST(BenchCommand, MeasuresATokenizer) {
-  const TempDir folder;
-  std::string text;
-  for (int i = 0; i < 2000; ++i) text += fmt::format("Call me Ishmael, {} years ago.\n", i);
-  write_file_atomically(folder / "text.txt", text);
-  const ProcessResult result = seer_train({"bench", "tokenizer", "--tokenizer", kNano.string(), "--text",
-                                           (folder / "text.txt").string(), "--repeats", "1"});
-  expect_success(result);
-  EXPECT_THAT(result.out, HasSubstr("MB/s"));
-  expect_refusal(seer_train({"bench", "tokenizer", "--tokenizer", kNano.string(), "--text",
-                             (folder / "none.txt").string()}),
-                 kUsage, {"none.txt"});
 }
 
 }  // namespace

@@ -113,6 +113,25 @@ TEST_F(GatesFolder, HoldsConfigCardAndBothFormats) {
             HasSubstr("| block size | 32 |"), HasSubstr("| gate hidden size | 24 |")));
 }
 
+TEST_F(GatesFolder, TheCardNamesTheModelOnTheHub) {
+  const GateTraining gates = make_gates(entry_of("Qmaxavg_Kmin", false, 24));
+  const auto card = [&](const std::string& name_or_path) {
+    auto json = nlohmann::json::parse(tiny_config_json(kModel));
+    json["_name_or_path"] = name_or_path;
+    const ModelConfig model = parse_model_config(json.dump(), "tiny");
+    write_gates_folder(folder_ / "gates", download_gates(*backend_, *queue_, gates, DType::kBF16),
+                       gates.entry(), model, "/models/llama", "A note.");
+    return read_text_file(folder_ / "gates/README.md");
+  };
+  EXPECT_THAT(card("meta-llama/Llama-3.1-8B-Instruct"),
+              AllOf(HasSubstr("base_model: meta-llama/Llama-3.1-8B-Instruct\n"),
+                    HasSubstr("# AttnGates for meta-llama/Llama-3.1-8B-Instruct\n")));
+  EXPECT_THAT(read_text_file(folder_ / "gates/config.json"), HasSubstr("\"base_model\": \"/models/llama\""));
+  for (const char* no_id : {"", "/data/llama", "./llama", "llama", "a/b/c", "org/", "C:\\llama/x"}) {
+    EXPECT_THAT(card(no_id), HasSubstr("base_model: /models/llama\n")) << no_id;
+  }
+}
+
 TEST_F(GatesFolder, BothFormatsHoldTheWeights) {
   for (const GateEntryConfig& entry : {entry_of("Qavg_Kmaxminavg"), entry_of("Qmaxavg_Kmin", false, 24),
                                        entry_of("Qavg_Kavg", /*force_double=*/true)}) {

@@ -4,11 +4,13 @@
 #include <sstream>
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "src/core/rng.h"
 #include "src/io/atomic_file.h"
+#include "trainer/metrics_log.h"
 
 namespace seer::test {
 namespace fs = std::filesystem;
@@ -57,6 +59,26 @@ ProcessResult seer_train(const std::vector<std::string>& arguments, const Proces
   std::vector<std::string> argv = {seer_train_binary()};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return run_process(argv, options);
+}
+
+void expect_refusal(const ProcessResult& result, int code, const std::vector<std::string>& parts) {
+  EXPECT_EQ(result.exit_code, code) << result.err;
+  EXPECT_EQ(result.signal, 0);
+  EXPECT_THAT(result.err, testing::Not(testing::HasSubstr("unexpected failure")));
+  EXPECT_THAT(result.err, testing::Not(testing::HasSubstr("Check failed")))
+      << "a user's mistake is no broken invariant";
+  for (const std::string& part : parts) EXPECT_THAT(result.err, testing::HasSubstr(part));
+}
+
+void expect_success(const ProcessResult& result) {
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.signal, 0);
+}
+
+int64_t last_step(const fs::path& run) {
+  if (!fs::exists(run / "metrics.jsonl")) return 0;
+  const MetricsHistory history = read_metrics(run / "metrics.jsonl");
+  return history.steps.empty() ? 0 : history.steps.back().step;
 }
 
 TinyRun::TinyRun(Layout layout, const TinyModel& model) {

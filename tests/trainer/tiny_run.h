@@ -17,6 +17,14 @@ ProcessResult seer_train(const std::vector<std::string>& arguments, const Proces
 /// Its path, for Process.
 std::string seer_train_binary();
 
+/// Exit codes of refusals.
+constexpr int kUsage = 2;
+constexpr int kFailure = 1;
+
+/// Expects an exit code and one message on standard error, nothing else, that holds all of `parts`.
+void expect_refusal(const ProcessResult& result, int code, const std::vector<std::string>& parts);
+void expect_success(const ProcessResult& result);
+
 /// Two gate entries on two layers, 256 tokens in a sequence, two sequences in each of 8 steps, evaluation on
 /// held-out tokens. `--set` changes what a test is about.
 class TinyRun {
@@ -40,6 +48,9 @@ class TinyRun {
  private:
   TempDir folder_;
 };
+
+/// Of a run's metrics.jsonl, 0 if there is none yet; also of a run that goes on.
+int64_t last_step(const std::filesystem::path& run);
 
 /// Lines of a run's metrics.jsonl without what no two runs have in common: time and speed.
 std::vector<std::string> metrics_of(const std::filesystem::path& run);
