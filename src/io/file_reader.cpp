@@ -1,10 +1,10 @@
 #include "src/io/file_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/uio.h>
@@ -19,11 +19,14 @@ namespace {
 constexpr int64_t kPage = 4096;
 constexpr int64_t kBounceBytes = int64_t{4} << 20;
 
-/// This thread's buffer of kBounceBytes at an address that O_DIRECT takes; null if there is no memory for it.
+struct alignas(kPage) Page {
+  std::array<char, kPage> bytes;
+};
+
+/// This thread's buffer of kBounceBytes at an address that O_DIRECT takes.
 char* bounce_buffer() {
-  thread_local const std::unique_ptr<void, void (*)(void*)> buffer(std::aligned_alloc(kPage, kBounceBytes),
-                                                                   std::free);
-  return static_cast<char*>(buffer.get());
+  thread_local std::vector<Page> pages(kBounceBytes / kPage);
+  return pages.front().bytes.data();
 }
 
 }  // namespace
@@ -69,8 +72,8 @@ std::optional<int64_t> FileReader::read_cached(int64_t offset, int64_t bytes, ch
 
 /// Returns how many bytes it could read. O_DIRECT wants whole pages at aligned addresses: they go through a buffer.
 int64_t FileReader::read_direct(int64_t offset, int64_t bytes, char* to) const {
-  char* pages = bytes > 0 ? bounce_buffer() : nullptr;
-  if (pages == nullptr) return 0;
+  if (bytes == 0) return 0;
+  char* const pages = bounce_buffer();
   int64_t done = 0;
   while (done < bytes) {
     const int64_t at = offset + done;

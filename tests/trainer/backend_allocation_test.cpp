@@ -54,19 +54,23 @@ struct Placed {
   bool packed = false;
 };
 
+std::string label(const Placed& placed) {
+  return fmt::format("{}Weights{}Residuals{}", placed.stream ? "Streamed" : "Resident",
+                     placed.residuals == ResidualPlace::kHost ? "Host" : "Device",
+                     placed.packed ? "Packed" : "");
+}
+
+void PrintTo(const Placed& placed, std::ostream* out) {  // NOLINT(readability-identifier-naming)
+  *out << label(placed);
+}
+
 class BackendAllocation : public testing::TestWithParam<Placed> {};
 
 INSTANTIATE_TEST_SUITE_P(, BackendAllocation,
                          testing::Values(Placed{}, Placed{.packed = true},
                                          Placed{.residuals = ResidualPlace::kHost}, Placed{.stream = true},
                                          Placed{.stream = true, .residuals = ResidualPlace::kHost}),
-                         [](const auto& tested) {
-                           const Placed& placed = tested.param;
-                           return fmt::format("{}Weights{}Residuals{}",
-                                              placed.stream ? "Streamed" : "Resident",
-                                              placed.residuals == ResidualPlace::kHost ? "Host" : "Device",
-                                              placed.packed ? "Packed" : "");
-                         });
+                         [](const auto& tested) { return label(tested.param); });
 
 TEST_P(BackendAllocation, TakesWhatIsPlannedAndNothingAfterwards) {
   const auto [stream, residuals, packed] = GetParam();
