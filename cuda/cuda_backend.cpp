@@ -1,6 +1,7 @@
 #include "cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <array>
 
 #include <cuda_runtime.h>
 
@@ -247,6 +248,20 @@ class CudaBackend final : public Backend {
 
 std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options) {
   return std::make_unique<CudaBackend>(options);
+}
+
+int cuda_device_count() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+std::string cuda_device_id() {
+  int device = 0;
+  cuda::check(cudaGetDevice(&device), "cudaGetDevice");
+  std::array<char, 32> address{};
+  cuda::check(cudaDeviceGetPCIBusId(address.data(), static_cast<int>(address.size()), device),
+              "cudaDeviceGetPCIBusId");
+  return address.data();
 }
 
 bool cuda_available(std::string* why) {

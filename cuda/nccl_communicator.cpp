@@ -1,7 +1,7 @@
 #include "cuda/nccl_communicator.h"
 
+#include <atomic>
 #include <cstring>
-#include <exception>
 
 #include <nccl.h>
 
@@ -31,14 +31,9 @@ class NcclCommunicator final : public Communicator {
     check_nccl(ncclCommUserRank(comm_, &rank_), "ncclCommUserRank", comm_);
     check_nccl(ncclCommCount(comm_, &size_), "ncclCommCount", comm_);
   }
-  /// While an error is on its way up, peers may never take part in what is enqueued: not waited for.
   ~NcclCommunicator() override {
     watch_->forget(comm_);
-    if (std::uncaught_exceptions() > 0) {
-      ncclCommAbort(comm_);
-    } else {
-      ncclCommDestroy(comm_);
-    }
+    if (!aborted_) ncclCommDestroy(comm_);
   }
 
   int rank() const override { return rank_; }
@@ -85,6 +80,12 @@ class NcclCommunicator final : public Communicator {
     });
   }
 
+  void abort() noexcept override {
+    if (aborted_.exchange(true)) return;
+    watch_->forget(comm_);
+    ncclCommAbort(comm_);
+  }
+
   std::unique_ptr<Communicator> split(int colour, int key) override {
     ncclComm_t comm = nullptr;
     check_nccl(ncclCommSplit(comm_, colour, key, &comm, nullptr), "ncclCommSplit", comm_);
@@ -97,6 +98,7 @@ class NcclCommunicator final : public Communicator {
 
   ncclComm_t comm_;
   std::shared_ptr<NcclWatch> watch_;
+  std::atomic<bool> aborted_ = false;
   int rank_ = 0;
   int size_ = 0;
 };

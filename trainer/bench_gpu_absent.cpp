@@ -1,4 +1,4 @@
-// Compiled in place of bench_attention.cpp, bench_gemm.cpp and bench_step.cpp in a build without the CUDA backend.
+// Compiled in place of bench_attention.cpp, bench_gemm.cpp, bench_ranks.cpp and bench_step.cpp in a build without the CUDA backend.
 #include "src/core/error.h"
 #include "trainer/commands.h"
 
@@ -22,6 +22,9 @@ int bench_gemm_command(const BenchGemmOptions& /*options*/) {
 }
 int bench_step_command(const BenchStepOptions& /*options*/) {
   fail_absent("step");
+}
+int bench_ranks_command(const BenchRanksOptions& /*options*/) {
+  fail_absent("ranks");
 }
 
 }  // namespace seer

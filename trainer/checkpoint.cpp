@@ -64,6 +64,8 @@ void write_state(const fs::path& file, Backend& backend, Queue& queue, std::span
   std::vector<NamedTensor> tensors;
   for (const GateTraining& gate : gates) {
     for (const auto& [name, tensor] : arrays(gate)) {
+      if (tensor.numel() == 0)
+        fail("{}: {} is empty: the checkpoint is not written", file.parent_path().string(), name);
       std::vector<float>& host = storage.emplace_back(tensor.numel());
       backend.copy(queue, tensor, Tensor(host.data(), DType::kF32, tensor.shape()));
       backend.synchronize(queue);
@@ -137,13 +139,7 @@ void save_checkpoint(const fs::path& checkpoints, const TrainerState& state, Bac
   if (error) fail("cannot write {}: {}", temporary.string(), error.message());
   try {
     write_state(temporary / kState, backend, queue, gates);
-    const Json json = {{"format", kFormat},
-                       {"step", state.step},
-                       {"tokens", state.tokens},
-                       {"seconds", state.seconds},
-                       {"data_cursor", Json::parse(to_json(state.cursor))},
-                       {"identity", state.identity}};
-    write_file_atomically(temporary / kTrainer, json.dump(1) + "\n");
+    write_file_atomically(temporary / kTrainer, to_json(state));
     commit_folder(temporary, target);
   } catch (...) {
     fs::remove_all(temporary, error);
@@ -161,13 +157,21 @@ std::optional<fs::path> latest_checkpoint(const fs::path& checkpoints) {
   return all.back();
 }
 
-TrainerState read_trainer_state(const fs::path& checkpoint) {
-  const fs::path file = checkpoint / kTrainer;
-  const nlohmann::json json = read_json_file(file);
+std::string to_json(const TrainerState& state) {
+  const Json json = {{"format", kFormat},
+                     {"step", state.step},
+                     {"tokens", state.tokens},
+                     {"seconds", state.seconds},
+                     {"data_cursor", Json::parse(to_json(state.cursor))},
+                     {"identity", state.identity}};
+  return json.dump(1) + "\n";
+}
+
+TrainerState trainer_state_from_json(const std::string& text, const std::string& where) {
   try {
+    const auto json = nlohmann::json::parse(text);
     if (json.at("format").get<int>() != kFormat) {
-      fail("{}: format {}: this seer-train reads format {}", file.string(), json.at("format").dump(),
-           kFormat);
+      fail("{}: format {}: this seer-train reads format {}", where, json.at("format").dump(), kFormat);
     }
     TrainerState state;
     state.step = json.at("step").get<int64_t>();
@@ -175,14 +179,20 @@ TrainerState read_trainer_state(const fs::path& checkpoint) {
     state.seconds = json.at("seconds").get<double>();
     state.cursor = data_cursor_from_json(json.at("data_cursor").dump());
     state.identity = json.at("identity").get<std::map<std::string, std::string>>();
-    if (state.step < 0 || state.tokens < 0) fail("{}: negative step or token count", file.string());
-    if (step_of(checkpoint).value_or(state.step) != state.step) {
-      fail("{}: step {} in a folder of another step: the checkpoint is damaged", file.string(), state.step);
-    }
+    if (state.step < 0 || state.tokens < 0) fail("{}: negative step or token count", where);
     return state;
   } catch (const nlohmann::json::exception& e) {
-    fail("{}: the checkpoint is damaged: {}", file.string(), e.what());
+    fail("{}: the checkpoint is damaged: {}", where, e.what());
   }
+}
+
+TrainerState read_trainer_state(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / kTrainer;
+  TrainerState state = trainer_state_from_json(read_json_file(file).dump(), file.string());
+  if (step_of(checkpoint).value_or(state.step) != state.step) {
+    fail("{}: step {} in a folder of another step: the checkpoint is damaged", file.string(), state.step);
+  }
+  return state;
 }
 
 void check_identity(const fs::path& checkpoint, const TrainerState& state,

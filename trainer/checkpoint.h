@@ -43,6 +43,10 @@ void save_checkpoint(const std::filesystem::path& checkpoints, const TrainerStat
 /// ignored.
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& checkpoints);
 
+/// As trainer_state.json holds it, and back; throws Error naming `where`, and what is wrong.
+std::string to_json(const TrainerState& state);
+TrainerState trainer_state_from_json(const std::string& text, const std::string& where);
+
 /// Reads trainer_state.json.
 TrainerState read_trainer_state(const std::filesystem::path& checkpoint);
 

@@ -87,4 +87,19 @@ struct BenchStepOptions {
 };
 int bench_step_command(const BenchStepOptions& options);
 
+/// `bench ranks`: whole optimiser steps on several GPUs, with each way of sharing them. Every rank calls it.
+struct BenchRanksOptions {
+  std::string model_config;  ///< As above
+  /// alone, alone-long, data, shard, context, context+shard: in this order
+  std::vector<std::string> modes = {"alone", "data", "shard", "alone-long", "context"};
+  int64_t tokens = 65536;        ///< Of a sequence, one for each GPU
+  int64_t long_tokens = 131072;  ///< Of a sequence that all GPUs share
+  int64_t batch_size = 1;        ///< Sequences of a rank in a step
+  int64_t layers = 0;            ///< As above
+  int64_t steps = 3;
+  std::string rendezvous_folder = ".";  ///< For the token file of launchers other than our own
+  std::string json;
+};
+int bench_ranks_command(const BenchRanksOptions& options);
+
 }  // namespace seer

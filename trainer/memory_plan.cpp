@@ -19,19 +19,24 @@ std::string gigabytes(size_t bytes) {
 }
 
 MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const ModelConfig& model,
-                       const ModelFiles* files, bool stream, ResidualPlace residuals) {
+                       const ModelFiles* files, bool stream, ResidualPlace residuals,
+                       const RankPlace& place) {
   MemoryPlan out{.weights = {.stream = stream, .head = false}, .residuals = residuals, .items = {}};
   out.own_memory = !backend.reads_host_memory();
   const bool by_eval = max_sequence_length(config) > config.data.sequence_length;
   out.length_key = by_eval ? "eval.sequence_length" : "data.sequence_length";
   PlanBackend plan(backend);
-  FrozenWeights weights = FrozenWeights::shapes(model, plan, files, out.weights);
+  const RankGroups ranks = RankGroups::planned(plan, place);
+  WeightOptions of_rank = out.weights;
+  of_rank.shard = ranks.shard.get();
+  FrozenWeights weights = FrozenWeights::shapes(model, plan, files, of_rank);
   SessionOptions options = session_options(config);
   options.residuals = residuals;
-  const Session session(plan, model, weights, options);
+  const Session session(plan, model, weights, options, &ranks);
   out.items = session.memory();
   for (const MemoryItem& item : out.items) out.needed += item.bytes;
-  if (backend.reads_host_memory()) {
+  // A rank's slices of sharded weights are copies.
+  if (backend.reads_host_memory() && place.shard == 1) {
     out.needed -= static_cast<size_t>(weights.bytes());
   } else {
     out.pinned = plan.pinned_bytes();
@@ -71,24 +76,24 @@ std::string MemoryPlan::refusal(const std::string& device) const {
 }
 
 MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const ModelConfig& model,
-                       const ModelFiles* files, size_t budget, size_t pinned_budget) {
+                       const ModelFiles* files, size_t budget, size_t pinned_budget, const RankPlace& place) {
   // Weights that are read where their files are mapped give way to other memory: there is nothing to stream.
   const bool may_stream = !backend.reads_host_memory();
   // Host residuals visit the device in three buffers: fewer streams are better left there.
-  const bool host_saves = config.train.batch_size > 3;
+  const bool host_saves = config.train.batch_size / place.data_size() > 3;
   MemoryPlan least;
   least.needed = SIZE_MAX;
   for (const bool stream : {false, true}) {
     if (stream ? config.model.weights == "resident" || !may_stream : config.model.weights == "stream")
       continue;
-    for (const ResidualPlace place : {ResidualPlace::kDevice, ResidualPlace::kHost}) {
+    for (const ResidualPlace residuals : {ResidualPlace::kDevice, ResidualPlace::kHost}) {
       const std::string& wanted = config.train.residuals;
-      if (place == ResidualPlace::kDevice
+      if (residuals == ResidualPlace::kDevice
               ? wanted == "host"
               : wanted == "device" || !may_stream || (wanted == "auto" && !host_saves)) {
         continue;
       }
-      MemoryPlan plan = plan_layout(backend, config, model, files, stream, place);
+      MemoryPlan plan = plan_layout(backend, config, model, files, stream, residuals, place);
       plan.budget = budget;
       plan.pinned_budget = pinned_budget;
       if (plan.fits()) return plan;

@@ -32,9 +32,10 @@ size_t available_host_bytes();
 
 /// The first layout that fits of those that model.weights and train.residuals allow: everything on the device, then
 /// residuals on the host, then weights streamed, then both; if none does, the one that needs least. Runs the sweep's planner for each:
-/// nothing is allocated. `files` may be null: weights are then planned as bf16.
+/// nothing is allocated. `files` may be null: weights are then planned as bf16. For the rank at `place`.
 MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const ModelConfig& model,
-                       const ModelFiles* files, size_t budget, size_t pinned_budget = available_host_bytes());
+                       const ModelFiles* files, size_t budget, size_t pinned_budget = available_host_bytes(),
+                       const RankPlace& place = {});
 
 /// What the backend could allocate now, or config.memory_gb if that is less.
 size_t memory_budget(const Backend& backend, const RunConfig& config);

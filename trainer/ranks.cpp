@@ -13,6 +13,7 @@ class PlannedCommunicator final : public Communicator {
   void all_gather(Queue&, ConstTensor mine, Tensor all) override { check_all_gather(*this, mine, all); }
   void all_to_all(Queue&, ConstTensor from, Tensor to) override { check_all_to_all(*this, from, to); }
   void broadcast(Queue&, Tensor, int) override {}
+  void abort() noexcept override {}
   std::unique_ptr<Communicator> split(int, int) override { fail("a planned group is not split"); }
 
  private:
@@ -22,7 +23,13 @@ class PlannedCommunicator final : public Communicator {
 
 }  // namespace
 
-RankGroups RankGroups::split(Backend& backend, std::unique_ptr<Communicator> world, int context, int shard) {
+void RankGroups::abort() const noexcept {
+  for (Communicator* group : {shard.get(), context_reversed.get(), context.get(), world.get()}) {
+    if (group != nullptr) group->abort();
+  }
+}
+
+RankGroups RankGroups::split(Backend& backend, std::shared_ptr<Communicator> world, int context, int shard) {
   RankGroups groups;
   groups.place = {.rank = world->rank(), .size = world->size(), .context = context, .shard = shard};
   const RankPlace& place = groups.place;

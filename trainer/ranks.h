@@ -33,14 +33,17 @@ struct RankPlace {
 struct RankGroups {
   RankPlace place;
   std::unique_ptr<Queue> exchange;
-  std::unique_ptr<Communicator> world;
+  std::shared_ptr<Communicator> world;
   std::unique_ptr<Communicator> context;
   /// The same ranks in reverse: the second chunks of a sequence lie in that order.
   std::unique_ptr<Communicator> context_reversed;
   std::unique_ptr<Communicator> shard;
 
+  /// Ends what is under way, so that nothing waits for a rank that is lost.
+  void abort() const noexcept;
+
   /// Takes `world` apart; every rank must call it.
-  static RankGroups split(Backend& backend, std::unique_ptr<Communicator> world, int context, int shard);
+  static RankGroups split(Backend& backend, std::shared_ptr<Communicator> world, int context, int shard);
   /// Groups that exchange nothing, for planning the memory of one rank.
   static RankGroups planned(Backend& plan, const RankPlace& place);
 };

@@ -36,6 +36,7 @@ class CrossCheck {
     for (size_t i = 0; i < config_.gates.size(); ++i) check_gate(i);
     check_lengths();
     check_eval();
+    check_context();
   }
 
  private:
@@ -128,6 +129,27 @@ class CrossCheck {
     }
   }
 
+  /// A rank owns whole blocks of every sequence, two chunks of them.
+  void check_context() const {
+    const int64_t context = config_.parallel.context;
+    if (context == 1) return;
+    if (config_.data.layout != "joined") {
+      refuse("parallel.context",
+             "found {}, but data.layout is \"{}\"; sequences of one length, \"joined\", can be spread",
+             context, config_.data.layout);
+    }
+    int64_t block = 0;
+    for (const GateEntryConfig& gate : config_.gates) block = std::max(block, gate.block_size);
+    const int64_t unit = 2 * context * block;
+    const auto check = [&](const std::string& path, int64_t length) {
+      if (length % unit == 0) return;
+      refuse(path, "found {}, expected a multiple of {}: 2 * parallel.context * the largest block_size",
+             length, unit);
+    };
+    check("data.sequence_length", config_.data.sequence_length);
+    if (config_.eval.sequence_length != 0) check("eval.sequence_length", config_.eval.sequence_length);
+  }
+
   const RunConfig& config_;
   const ConfigOrigins& origins_;
 };
@@ -162,6 +184,26 @@ std::string to_json(const RunConfig& config) {
   } catch (const Json::type_error& error) {
     fail("the config cannot be written as JSON: {}", error.what());
   }
+}
+
+namespace {
+
+void flatten(const Json& value, const std::string& path, std::map<std::string, std::string>& out) {
+  if (value.is_object()) {
+    for (const auto& [key, part] : value.items()) flatten(part, path.empty() ? key : path + "." + key, out);
+  } else if (value.is_array() && !value.empty() && value.front().is_object()) {
+    for (size_t i = 0; i < value.size(); ++i) flatten(value[i], fmt::format("{}[{}]", path, i), out);
+  } else {
+    out[path] = value.dump();
+  }
+}
+
+}  // namespace
+
+std::map<std::string, std::string> flat_config(const RunConfig& config) {
+  std::map<std::string, std::string> flat;
+  flatten(Json::parse(to_json(config)), "", flat);
+  return flat;
 }
 
 std::string config_schema_json() {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -101,6 +102,14 @@ struct EvalConfig {
   bool operator==(const EvalConfig&) const = default;
 };
 
+struct ParallelConfig {
+  int64_t context = 1;        ///< Ranks that share each sequence
+  int64_t shard_weights = 1;  ///< Ranks that keep one copy of the base model between them; 0: all
+  double timeout = 300;       ///< Seconds: for ranks to come, to answer, and for one exchange between them
+
+  bool operator==(const ParallelConfig&) const = default;
+};
+
 struct OutputConfig {
   std::string dir;  ///< The run folder.
   bool tensorboard = true;
@@ -119,6 +128,7 @@ struct RunConfig {
   DataConfig data;
   TrainConfig train;
   EvalConfig eval;
+  ParallelConfig parallel;
   OutputConfig output;
 
   bool operator==(const RunConfig&) const = default;
@@ -137,6 +147,9 @@ RunConfig parse_run_config(const std::string& text, const std::string& where,
 /// The effective config with all defaults, as pretty-printed JSON that load_run_config reads back to the same
 /// config. Nothing is checked; throws Error only where a text of the struct cannot be written as JSON.
 std::string to_json(const RunConfig& config);
+
+/// Every key of the effective config by its full path ("gates[0].block_size"), its value as JSON.
+std::map<std::string, std::string> flat_config(const RunConfig& config);
 
 /// The documented schema (JSON Schema draft 2020-12) of the config file; configs/schema.json is this text.
 std::string config_schema_json();

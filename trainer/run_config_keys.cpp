@@ -269,6 +269,28 @@ ConfigSection describe_eval(EvalConfig& c) {
   }};
 }
 
+ConfigSection describe_parallel(ParallelConfig& c) {
+  return {{
+      {"context",
+       &c.context,
+       {.at_least = 1, .at_most = 4096},
+       "Ranks that share each sequence, for sequences too long for one; divides the number of ranks. A "
+       "sequence's length "
+       "must then be a multiple of 2 * context * the largest block_size, and data.layout joined."},
+      {"shard_weights",
+       &c.shard_weights,
+       {.at_least = 0, .at_most = 4096},
+       "Ranks that keep one copy of the base model's layers between them, each a slice of every layer; "
+       "divides the number "
+       "of ranks. 1: every rank has all of them; 0: all ranks share one copy."},
+      {"timeout",
+       &c.timeout,
+       {.above = 0, .at_most = 1e6},
+       "Seconds for all ranks to come, and within which a rank that has died, hangs or cannot be reached "
+       "ends all others."},
+  }};
+}
+
 ConfigSection describe_output(OutputConfig& c) {
   return {{
       {"dir",
@@ -287,7 +309,9 @@ ConfigSection describe(RunConfig& c) {
       {"device",
        &c.device,
        {.texts = {"cpu", "cuda"}},
-       "Where to compute: cpu, or cuda: the first visible GPU, of compute capability 8.0 or later."},
+       "Where to compute: cpu, or cuda: the first visible GPU (of several ranks, each its own), of compute "
+       "capability 8.0 or "
+       "later."},
       {"precision",
        &c.precision,
        {.texts = {"auto", "bf16", "fp32"}},
@@ -308,6 +332,10 @@ ConfigSection describe(RunConfig& c) {
       {"data", describe_data(c.data), {}, "Training data."},
       {"train", describe_train(c.train), {}, "Length of the run, checkpoints and progress."},
       {"eval", describe_eval(c.eval), {}, "Evaluation on held-out text: loss and recall."},
+      {"parallel",
+       describe_parallel(c.parallel),
+       {},
+       "How several ranks (GPUs, or processes on CPUs) share a run."},
       {"output", describe_output(c.output), {}, "What a run writes."},
   }};
 }

@@ -5,6 +5,7 @@
 #include "data/file_list.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "src/core/thread_pool.h"
 #include "src/cpu/cpu_backend.h"
 #ifdef SEER_HAVE_CUDA
 #include "cuda/cuda_backend.h"
@@ -66,8 +67,13 @@ LoaderOptions common_data(const RunConfig& config, const ModelConfig& model, con
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(const RunConfig& config) {
-  if (config.device == "cpu") return make_cpu_backend({.threads = static_cast<int>(config.threads)});
+std::unique_ptr<Backend> make_backend(const RunConfig& config, int local_ranks) {
+  if (config.device == "cpu") {
+    const auto asked = static_cast<int>(config.threads);
+    return make_cpu_backend(
+        {.threads =
+             asked > 0 ? asked : std::max(1, ThreadPool::hardware_threads() / std::max(1, local_ranks))});
+  }
 #ifdef SEER_HAVE_CUDA
   return make_cuda_backend(
       {.precision = config.precision == "fp32" ? CudaPrecision::kFp32 : CudaPrecision::kBf16});
@@ -133,13 +139,16 @@ TextPipeline make_text_pipeline(const RunConfig& config, const ModelConfig& mode
           find_separator(config, model, *tokenizer)};
 }
 
-LoaderOptions training_data(const RunConfig& config, const ModelConfig& model, const TextPipeline& text) {
+LoaderOptions training_data(const RunConfig& config, const ModelConfig& model, const TextPipeline& text,
+                            const RankPlace& place) {
   LoaderOptions options = common_data(config, model, text);
   options.files = config.data.files;
   options.sequence_length = config.data.sequence_length;
   options.shuffle = config.data.shuffle;
   options.shuffle_buffer = config.data.shuffle_buffer;
   options.batch_size = config.train.batch_size;
+  options.rank = place.data_rank();
+  options.world = place.data_size();
   return options;
 }
 

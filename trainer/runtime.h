@@ -15,9 +15,10 @@
 
 namespace seer {
 
-/// The device of `config.device` in `config.precision`, with `config.threads` workers on a CPU; throws Error
-/// saying what a GPU lacks: the build's support, a driver, the device itself.
-std::unique_ptr<Backend> make_backend(const RunConfig& config);
+/// The device of `config.device` in `config.precision`, with `config.threads` workers on a CPU (by default its share of
+/// the cores, where `local_ranks` processes run on this machine); throws Error saying what a GPU lacks: the build's
+/// support, a driver, the device itself.
+std::unique_ptr<Backend> make_backend(const RunConfig& config, int local_ranks = 1);
 
 /// Throws a usage Error naming the config key if a file or folder that the config names does not exist, or if output.dir
 /// already holds a run and `resume` is false.
@@ -39,8 +40,9 @@ struct TextPipeline {
 /// the tokenizer has ids the embedding does not, or the separator is no token.
 TextPipeline make_text_pipeline(const RunConfig& config, const ModelConfig& model);
 
-/// The training data of the config, endless, in the config's order.
-LoaderOptions training_data(const RunConfig& config, const ModelConfig& model, const TextPipeline& text);
+/// The training data of the config, endless, in the config's order: the share of the rank at `place`.
+LoaderOptions training_data(const RunConfig& config, const ModelConfig& model, const TextPipeline& text,
+                            const RankPlace& place = {});
 
 /// The first `eval.sequences` sequences of the held-out files, in file order. Fewer are an Error if there are
 /// none, else a warning.

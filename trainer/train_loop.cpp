@@ -15,10 +15,12 @@
 #include "trainer/memory_plan.h"
 #include "trainer/progress.h"
 #include "trainer/run_folder.h"
+#include "trainer/run_ranks.h"
 #include "trainer/runtime.h"
 #include "trainer/signals.h"
 #include "trainer/summary.h"
 #include "trainer/tensorboard.h"
+#include "trainer/version.h"
 
 namespace seer {
 namespace {
@@ -35,11 +37,12 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-void log_memory(const Session& session) {
+void log_memory(std::vector<MemoryItem> items, size_t communicators) {
+  if (communicators > 0) items.push_back({"communicators", communicators});
   size_t total = 0;
-  for (const MemoryItem& item : session.memory()) total += item.bytes;
+  for (const MemoryItem& item : items) total += item.bytes;
   std::string parts;
-  for (const MemoryItem& item : session.memory()) {
+  for (const MemoryItem& item : items) {
     parts += fmt::format("{}{} {:.1f} MB", parts.empty() ? "" : ", ", item.what,
                          static_cast<double>(item.bytes) / 1e6);
   }
@@ -49,59 +52,68 @@ void log_memory(const Session& session) {
 /// One training: owns everything between the config and the exported gates.
 class Training {
  public:
-  Training(const RunConfig& config, bool resume, const StopSignal& stop)
+  Training(const RunConfig& config, bool resume, const StopSignal& stop, RunRanks& ranks)
       : config_(config),
         stop_(stop),
-        backend_(make_backend(config)),
+        ranks_(ranks),
+        backend_(make_backend(config, ranks.info().local_size)),
+        communicator_bytes_(connect_ranks()),
         model_(load_model_config(config.model.path, config.model.rope_scaling)),
         text_(make_text_pipeline(config, model_)),
         load_queue_(backend_->make_queue("load")),
         memory_(plan_memory()),
-        weights_(*backend_, *load_queue_, model_, config.model.path, memory_.weights),
-        session_(*backend_, model_, weights_, options()) {
+        weights_(*backend_, *load_queue_, model_, config.model.path, weight_options()),
+        session_(*backend_, model_, weights_, options(), &ranks.groups()) {
     if (config_.data.sequence_length > model_.max_position_embeddings) {
       log::warn("data.sequence_length {} is longer than the model's max_position_embeddings {}",
                 config_.data.sequence_length, model_.max_position_embeddings);
     }
     warn_of_tiny_budgets();
-    if (resume) folder_.emplace(RunFolder::open(config_.output.dir));
+    if (resume && is_head()) folder_.emplace(RunFolder::open(config_.output.dir));
     start_weights(resume);
-    loader_.emplace(training_data(config_, model_, text_), text_.encoder, cursor_);
+    loader_.emplace(training_data(config_, model_, text_, ranks_.place()), text_.encoder, cursor_);
+    compare_ranks();
     next_begins_ = loader_->cursor();
     epoch_ = next_begins_.restart.epoch;
     if (state_.step < config_.train.steps) next_ = loader_->next_step();
     if (!config_.eval.files.empty()) held_out_ = load_held_out(config_, model_, text_);
-    // A new run's folder is made last: a mistake in the config so far leaves nothing behind.
-    if (!resume) folder_.emplace(RunFolder::create(config_.output.dir, to_json(config_)));
-    if (resume) write_file_atomically(paths().config(), to_json(config_));
-    write_file_atomically(paths().model_config(), model_.json);
-    metrics_.emplace(resume ? MetricsLog::resume(paths().metrics(), state_.step > 0 ? state_.step : -1)
-                            : MetricsLog::create(paths().metrics()));
-    if (config_.output.tensorboard) {
-      tensorboard_.emplace(paths().tensorboard(), resume ? std::optional(state_.step) : std::nullopt);
-    }
+    ranks_.any(false);  // every rank has come so far before the first leaves something behind
+    if (is_head()) open_logs(resume);
     log::info("{} on {}: {} layers, {} gate entr{}, {} steps of {} x {} tokens", config_.model.path,
               backend_->name(), model_.num_layers, config_.gates.size(),
               config_.gates.size() == 1 ? "y" : "ies", config_.train.steps, config_.train.batch_size,
               config_.data.sequence_length);
-    log_memory(session_);
+    log_memory(session_.memory(), communicator_bytes_);
   }
 
+  /// Others are told of a failure before this object waits for what it shares with them.
   int run() {
+    try {
+      return train_all();
+    } catch (const std::exception& e) {
+      ranks_.abort(e);
+      throw;
+    }
+  }
+
+ private:
+  int train_all() {
     Progress progress({.steps = config_.train.steps, .log_every = config_.train.log_every});
     const log::Wrapper around_progress([&](const std::function<void()>& write) { progress.around(write); });
     const Stopwatch watch;
     const double seconds_before = state_.seconds;
+    agree_to_stop();
     bool evaluated = !evaluation_is_missing() || evaluate();
-    while (state_.step < config_.train.steps && !stop_.requested()) {
+    while (state_.step < config_.train.steps && !stopping_) {
       StepMetrics metrics = train_step();
       metrics.seconds = state_.seconds = seconds_before + watch.seconds();
-      metrics_->append(metrics);
-      if (tensorboard_) tensorboard_->add(metrics);
-      progress.update(metrics);
-
+      if (is_head()) {
+        metrics_->append(metrics);
+        if (tensorboard_) tensorboard_->add(metrics);
+        progress.update(metrics);
+      }
       evaluated = !evaluation_is_due() || evaluate();
-      if (state_.step == config_.train.steps || stop_.requested() ||
+      if (state_.step == config_.train.steps || stopping_ ||
           (config_.train.save_every > 0 && state_.step % config_.train.save_every == 0)) {
         save();
       }
@@ -113,19 +125,63 @@ class Training {
                 config_.train.steps);
       return kExitStoppedEarly;
     }
-    export_gates();
+    if (is_head()) export_gates();
     return kExitDone;
   }
 
- private:
+  bool is_head() const { return ranks_.is_head(); }
   const RunPaths& paths() const { return folder_->paths(); }
+
+  /// Returns the device memory that the communicators take: what is planned has to fit into the rest.
+  size_t connect_ranks() {
+    const size_t before = backend_->available_bytes();
+    ranks_.connect(*backend_);
+    return before - std::min(before, backend_->available_bytes());
+  }
+
+  /// Every rank is told, and has found, the same. What only says how fast or where a rank computes may differ.
+  void compare_ranks() {
+    std::map<std::string, std::string> facts = state_.identity;
+    facts.merge(flat_config(config_));
+    for (const char* own : {"threads", "memory_gb", "model.path", "data.tokenizer"}) facts.erase(own);
+    facts["seer-train"] = version_text();
+    facts["the data"] = loader_->cursor().fingerprint;
+    ranks_.compare(facts);
+  }
+
+  /// The run's folder and logs are made last: a mistake in the config so far leaves nothing behind.
+  void open_logs(bool resume) {
+    if (!resume) folder_.emplace(RunFolder::create(config_.output.dir, to_json(config_)));
+    if (resume) write_file_atomically(paths().config(), to_json(config_));
+    write_file_atomically(paths().model_config(), model_.json);
+    metrics_.emplace(resume ? MetricsLog::resume(paths().metrics(), state_.step > 0 ? state_.step : -1)
+                            : MetricsLog::create(paths().metrics()));
+    if (config_.output.tensorboard) {
+      tensorboard_.emplace(paths().tensorboard(), resume ? std::optional(state_.step) : std::nullopt);
+    }
+  }
+
+  bool agree_to_stop() {
+    stopping_ = ranks_.any(stopping_ || stop_.requested());
+    return stopping_;
+  }
 
   MemoryPlan plan_memory() const {
     const ModelFiles files(config_.model.path);
-    MemoryPlan plan =
-        seer::plan_memory(*backend_, config_, model_, &files, memory_budget(*backend_, config_));
+    const auto local = static_cast<size_t>(std::max(1, ranks_.info().local_size));
+    // Ranks on one machine share what is not a GPU's own.
+    const size_t budget = memory_budget(*backend_, config_) / (backend_->reads_host_memory() ? local : 1);
+    MemoryPlan plan = seer::plan_memory(*backend_, config_, model_, &files, budget,
+                                        available_host_bytes() / local, ranks_.place());
     if (!plan.fits()) fail("{}", plan.refusal(backend_->name()));
     return plan;
+  }
+
+  WeightOptions weight_options() const {
+    WeightOptions options = memory_.weights;
+    options.shard = ranks_.groups().shard.get();
+    options.exchange = ranks_.groups().exchange.get();
+    return options;
   }
 
   SessionOptions options() const {
@@ -153,19 +209,39 @@ class Training {
     }
   }
 
-  /// Fresh weights, weights of other gates, or everything of the newest checkpoint.
+  /// Fresh weights, weights of other gates, or everything of the newest checkpoint: rank 0's, on all ranks.
   void start_weights(bool resume) {
-    const auto checkpoint = resume ? latest_checkpoint(paths().checkpoints()) : std::nullopt;
     state_.identity = run_identity(config_, model_, weights_.fingerprint());
+    const bool resumed = is_head() && read_start(resume);
+    const std::string saved = ranks_.from_head(resumed ? to_json(state_) : std::string());
+    if (!is_head() && !saved.empty()) {
+      const auto identity = std::move(state_.identity);
+      state_ = trainer_state_from_json(saved, "rank 0's checkpoint");
+      state_.identity = identity;
+    }
+    if (!saved.empty()) {
+      cursor_ = state_.cursor;
+      saved_step_ = state_.step;
+    }
+    for (GateTraining& gate : session_.gates()) {
+      const GateParams& params = gate.params();
+      for (const Tensor& part : {params.flat_weights(), params.first_moment(), params.second_moment()}) {
+        ranks_.broadcast(*backend_, session_.queue(), part);
+      }
+    }
+    backend_->synchronize(session_.queue());
+  }
+
+  /// Whether the run was continued from a checkpoint.
+  bool read_start(bool resume) {
+    const auto checkpoint = resume ? latest_checkpoint(paths().checkpoints()) : std::nullopt;
     if (checkpoint) {
       TrainerState saved = read_trainer_state(*checkpoint);
       check_identity(*checkpoint, saved, state_.identity);
       load_checkpoint(*checkpoint, *backend_, session_.queue(), session_.gates());
       state_ = std::move(saved);
-      cursor_ = state_.cursor;
-      saved_step_ = state_.step;
       log::info("resumed from {} (step {})", checkpoint->string(), state_.step);
-      return;
+      return true;
     }
     if (resume) log::info("{} has no checkpoint yet: starting from step 0", config_.output.dir);
     for (GateTraining& gate : session_.gates()) {
@@ -179,6 +255,7 @@ class Training {
         log::info("gate \"{}\" continues from {}", gate.entry().name, from);
       }
     }
+    return false;
   }
 
   StepMetrics train_step() {
@@ -190,8 +267,12 @@ class Training {
     fetch_next();
     StepMetrics metrics;
     metrics.gates = session_.finish_step();
-    int64_t tokens = 0;
-    for (const TokenSequence& sequence : sequences) tokens += static_cast<int64_t>(sequence.ids.size());
+    int64_t own = 0;
+    for (const TokenSequence& sequence : sequences) own += static_cast<int64_t>(sequence.ids.size());
+    // Ranks that share a sequence count it once; and they stop together, once one of them was asked to.
+    const auto all = ranks_.sum({ranks_.place().context_rank() == 0 ? own : 0, stop_.requested() ? 1 : 0});
+    const int64_t tokens = all[0];
+    stopping_ = stopping_ || all[1] > 0;
     metrics.step = ++state_.step;
     metrics.tokens = state_.tokens += tokens;
     metrics.tokens_per_second = static_cast<double>(tokens) / watch.seconds();
@@ -227,6 +308,10 @@ class Training {
   /// Before the first step, and where a signal has cut the evaluation off that the resumed step should have had.
   bool evaluation_is_missing() const {
     if (held_out_.empty() || state_.step == 0) return true;
+    return ranks_.any(is_head() && evaluation_was_cut_off());
+  }
+
+  bool evaluation_was_cut_off() const {
     const MetricsHistory history = read_metrics(paths().metrics());
     return evaluation_is_due() && (history.evals.empty() || history.evals.back().step != state_.step);
   }
@@ -234,8 +319,9 @@ class Training {
   /// False if a signal has cut it off; nothing is logged then.
   bool evaluate() {
     if (held_out_.empty()) return true;
-    const auto evaluation = session_.evaluate(held_out_, state_.step, [this] { return stop_.requested(); });
+    const auto evaluation = session_.evaluate(held_out_, state_.step, [this] { return agree_to_stop(); });
     if (!evaluation) return false;
+    if (!is_head()) return true;
     const std::vector<EvalMetrics>& all = *evaluation;
     for (size_t g = 0; g < all.size(); ++g) {
       metrics_->append(all[g]);
@@ -250,11 +336,12 @@ class Training {
   }
 
   void save() {
-    metrics_->sync();
     state_.cursor = next_begins_;
+    saved_step_ = state_.step;
+    if (!is_head()) return;
+    metrics_->sync();
     save_checkpoint(paths().checkpoints(), state_, *backend_, session_.queue(), session_.gates(),
                     config_.train.keep_last);
-    saved_step_ = state_.step;
   }
 
   void export_gates() {
@@ -272,7 +359,9 @@ class Training {
 
   const RunConfig config_;
   const StopSignal& stop_;
+  RunRanks& ranks_;
   std::unique_ptr<Backend> backend_;
+  size_t communicator_bytes_;
   ModelConfig model_;
   TextPipeline text_;
   std::unique_ptr<Queue> load_queue_;
@@ -287,6 +376,7 @@ class Training {
   DataCursor next_begins_;           ///< Before them
   int64_t epoch_ = 0;                ///< Of the data, the latest so far
   int64_t saved_step_ = -1;          ///< Of the newest checkpoint
+  bool stopping_ = false;            ///< After this step, on all ranks
   std::vector<TokenSequence> held_out_;
   std::optional<MetricsLog> metrics_;
   std::optional<TensorBoardWriter> tensorboard_;
@@ -297,7 +387,15 @@ class Training {
 int train(const RunConfig& config, bool resume) {
   const StopSignal stop;  // from here on, also while the model loads
   check_paths(config, resume);
-  return Training(config, resume, stop).run();
+  RunRanks ranks(config);
+  try {
+    const int code = Training(config, resume, stop, ranks).run();
+    ranks.leave();
+    return code;
+  } catch (const std::exception& e) {
+    ranks.abort(e);
+    throw;
+  }
 }
 
 }  // namespace seer

@@ -13,6 +13,7 @@ namespace seer {
 enum class ErrorKind {
   kRuntime,  ///< Bad data, a failing device, a full disk: exit code 1.
   kUsage,    ///< A wrong command line or config: exit code 2.
+  kPeer,     ///< An exchange with other ranks failed: exit code 1; often another one's mistake.
 };
 
 /// Every failure of this project. The message says what was wrong, where (file, tensor, key, line) and what

@@ -99,6 +99,9 @@ class GlooCommunicator final : public Communicator {
     });
   }
 
+  /// A rank that is lost closes its connections, and what waits for it fails.
+  void abort() noexcept override {}
+
   std::unique_ptr<Communicator> split(int colour, int key) override {
     struct Member {
       int colour, key, rank;
@@ -138,7 +141,7 @@ class GlooCommunicator final : public Communicator {
       try {
         body();
       } catch (const gloo::Exception& e) {
-        fail("{} between the ranks failed: {}", what, e.what());
+        throw Error(fmt::format("{} between the ranks failed: {}", what, e.what()), ErrorKind::kPeer);
       }
     });
   }

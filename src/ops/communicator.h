@@ -31,6 +31,10 @@ class Communicator {
   /// x [..] of every rank becomes rank `root`'s. Contiguous.
   virtual void broadcast(Queue& queue, Tensor x, int root) = 0;
 
+  /// Ends what is under way and may wait for a rank that is lost. The communicator is of no use afterwards. Callable
+  /// from any thread, more than once.
+  virtual void abort() noexcept = 0;
+
   /// Groups of the ranks that pass the same `colour`, ordered by `key`. All ranks must call it; waits for them.
   virtual std::unique_ptr<Communicator> split(int colour, int key) = 0;
 };

@@ -74,6 +74,7 @@ TEST(RunConfig, EveryKeyIsReadIntoItsMember) {
              "max_bad_lines": 10, "tokenizer_threads": 11, "prefetch": 12},
     "train": {"steps": 13, "batch_size": 14, "save_every": 15, "keep_last": 16, "log_every": 17},
     "eval": {"files": ["h"], "every": 18, "sequences": 19, "sequence_length": 256, "densities": [0.5, 1]},
+    "parallel": {"context": 1, "shard_weights": 20, "timeout": 2.5},
     "output": {"dir": "o", "tensorboard": false}
   })");
   EXPECT_EQ(c.model, (ModelConfigSection{"m", R"({"rope_type":"yarn","factor":4.0})", "auto"}));
@@ -89,6 +90,7 @@ TEST(RunConfig, EveryKeyIsReadIntoItsMember) {
   EXPECT_EQ(c.data, (DataConfig{{"a", "b"}, "packed", 512, "t", "s", "f", "chatml", false, 9, 10, 11, 12}));
   EXPECT_EQ(c.train, (TrainConfig{13, 14, 15, 16, 17}));
   EXPECT_EQ(c.eval, (EvalConfig{{"h"}, 18, 19, 256, {0.5, 1.0}}));
+  EXPECT_EQ(c.parallel, (ParallelConfig{1, 20, 2.5}));
   EXPECT_EQ(c.output, (OutputConfig{"o", false}));
   EXPECT_EQ(parse(to_json(c)), c);
 }
@@ -120,7 +122,7 @@ TEST(RunConfig, PrintsKeysInTheOrderOfTheStruct) {
   std::vector<std::string> keys;
   for (const auto& [key, value] : printed.items()) keys.push_back(key);
   EXPECT_THAT(keys, testing::ElementsAre("model", "device", "precision", "memory_gb", "threads", "seed",
-                                         "gates", "data", "train", "eval", "output"));
+                                         "gates", "data", "train", "eval", "parallel", "output"));
 }
 
 TEST(RunConfig, RefusesToPrintWhatIsNoJson) {
@@ -305,6 +307,8 @@ TEST(RunConfig, PlacesAreThoseOfTheDevice) {
               HasSubstr("reads weights where their files are mapped"));
   EXPECT_THAT(refusal_of_set("train.residuals=host"), HasSubstr("has one memory alone"));
   EXPECT_THAT(refusal_of_set("memory_gb=-1"), HasSubstr("memory_gb"));
+  EXPECT_THAT(refusal_of_set("parallel.context=3"), HasSubstr("a multiple of 384"));
+  EXPECT_THAT(refusal_of_set("parallel.timeout=0"), HasSubstr("parallel.timeout"));
   EXPECT_THAT(refusal_of_set("model.weights=disk"), HasSubstr(R"("resident", "stream")"));
   EXPECT_THAT(refusal_of_set("train.residuals=disk"), HasSubstr(R"("device", "host")"));
   const RunConfig c = parse(minimal(), {"device=cuda", "model.weights=stream", "train.residuals=host"});
