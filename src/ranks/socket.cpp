@@ -87,18 +87,6 @@ int finish_connect(const Fd& fd, Clock::time_point deadline) {
 
 }  // namespace
 
-Fd::~Fd() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-Fd& Fd::operator=(Fd&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = std::exchange(other.fd_, -1);
-  }
-  return *this;
-}
-
 Fd listen_on(int port, bool this_machine_only) {
   Fd fd;
   // One IPv6 socket takes IPv4 as well; machines without IPv6 take the other.
