@@ -40,6 +40,7 @@ SlurmdUser=root
 SlurmctldPort=$ctld
 AuthType=auth/none
 CredType=cred/none
+AuthInfo=cred_expire=5
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres

@@ -48,11 +48,7 @@ SH
   wait_for "$out" "rank 3 of 4, local 1 of 2, nodes 2, by Slurm, gpu none, resume 0"
   scancel --batch --signal=USR1 "$job"
   wait_for "$out" "back into the queue"
-  # A requeued job waits two minutes before it may start; not here.
-  for _ in $(seq 100); do
-    scontrol update JobId="$job" StartTime=now 2>/dev/null && scontrol show job "$job" | grep -q "JobState=\(RUNNING\|COMPLETED\|COMPLETING\)" && break
-    sleep 0.1
-  done
+  # A requeued job waits for cred_expire seconds before it starts again.
   wait_for "$out" "rank 3 of 4, local 1 of 2, nodes 2, by Slurm, gpu none, resume 1"
 }
 export -f meet by_token_file by_pmi2 by_secret batch_is_alone a_killed_rank preemption wait_for
