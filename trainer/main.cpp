@@ -1,5 +1,5 @@
 // seer-train: the command line. Every mistake ends here as one message and an exit code: 2 usage, 1 run-time
-// failure, 75 stopped early (resumable), 130 interrupted twice.
+// failure, 75 stopped early (resumable), 76 another rank was lost, 130 interrupted twice.
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -7,12 +7,14 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <sys/prctl.h>
 
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/gate/distill_layer.h"
 #include "trainer/absent_gpu.h"
 #include "trainer/commands.h"
+#include "trainer/launch_flags.h"
 #include "trainer/run_config.h"
 #include "trainer/train_loop.h"
 #include "trainer/version.h"
@@ -22,7 +24,8 @@ namespace {
 
 using Action = std::function<int()>;
 
-void add_train(CLI::App& app, Action& action) {
+void add_train(CLI::App& app, Action& action, const bool& verbose,
+               const std::vector<std::string>& arguments) {
   auto* command = app.add_subcommand("train", "Train gates as CONFIG says");
   struct Options {
     std::string config;
@@ -30,6 +33,8 @@ void add_train(CLI::App& app, Action& action) {
     bool resume = false;
     bool print_config = false;
     bool print_schema = false;
+    std::string device;
+    LaunchFlags launch;
   };
   const auto options = std::make_shared<Options>();
   command->add_option("config", options->config, "JSON config file (keys: configs/README.md)");
@@ -39,17 +44,35 @@ void add_train(CLI::App& app, Action& action) {
   command->add_flag("--resume", options->resume, "Continue the run in output.dir from its newest checkpoint");
   command->add_flag("--print-config", options->print_config, "Print the effective config and stop");
   command->add_flag("--print-schema", options->print_schema, "Print the JSON schema of configs and stop");
-  command->callback([options, &action] {
-    action = [options] {
+  command->add_option("--device", options->device, "Override the config's device")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
+  command
+      ->add_option("--gpus", options->launch.gpus,
+                   "One rank for each of these GPUs of this machine: 0,1,3 or all")
+      ->type_name("LIST");
+  command->add_option("--ranks", options->launch.ranks, "So many ranks on this machine's CPUs")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--max-restarts", options->launch.max_restarts,
+                   "After a failure start again from the newest checkpoint, at most so often")
+      ->check(CLI::NonNegativeNumber);
+  command->callback([options, &action, &verbose, &arguments] {
+    action = [options, &verbose, &arguments] {
       if (options->print_schema) {
         std::fputs(config_schema_json().c_str(), stdout);
         return 0;
       }
       if (options->config.empty()) fail_usage("train needs a config file: seer-train train CONFIG");
+      if (!options->device.empty()) options->overrides.push_back("device=" + options->device);
       const RunConfig config = load_run_config(options->config, options->overrides);
       if (options->print_config) {
         std::fputs(to_json(config).c_str(), stdout);
         return 0;
+      }
+      if (options->launch.any()) {
+        LaunchPlan plan = plan_launch(options->launch, config, current_environment(), arguments);
+        plan.verbose = verbose;
+        return launch(plan);
       }
       return train(config, options->resume);
     };
@@ -161,7 +184,49 @@ void add_bench_step(CLI::App& bench, Action& action) {
   command->callback([=, &action] { action = [=] { return bench_step_command(*options); }; });
 }
 
-void add_bench(CLI::App& app, Action& action) {
+void add_bench_ranks(CLI::App& bench, Action& action, const std::vector<std::string>& arguments) {
+  struct Options : BenchRanksOptions {
+    std::string gpus;
+  };
+  const auto options = std::make_shared<Options>();
+  auto* command = bench.add_subcommand(
+      "ranks",
+      "On several GPUs: whole optimiser steps, each way of sharing them beside GPUs that train alone");
+  command->add_option("--gpus", options->gpus, "One rank for each of these GPUs of this machine: 0,1 or all")
+      ->type_name("LIST");
+  command->add_option("--model-config", options->model_config, "config.json (default: Llama-3.1-8B's shape)")
+      ->check(CLI::ExistingPath);
+  command
+      ->add_option("--modes", options->modes,
+                   "In this order: alone, alone-long, data, shard, context, context+shard")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"alone", "alone-long", "data", "shard", "context", "context+shard"}));
+  command->add_option("--seq", options->tokens, "Tokens of a sequence, one for each GPU")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--long-seq", options->long_tokens, "Tokens of a sequence that all GPUs share")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--batch", options->batch_size, "Sequences of a rank in a step")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--layers", options->layers, "The first ones alone (default: all)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--steps", options->steps, "Timed steps; the median counts")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--rendezvous", options->rendezvous_folder,
+                      "Folder that all ranks see, under other launchers");
+  command->add_option("--json", options->json, "File for the figures");
+  command->callback([options, &action, &arguments] {
+    action = [options, &arguments] {
+      if (options->gpus.empty()) return bench_ranks_command(*options);
+      RunConfig config;
+      config.device = "cuda";
+      LaunchFlags flags;
+      flags.gpus = options->gpus;
+      return launch(plan_launch(flags, config, current_environment(), arguments));
+    };
+  });
+}
+
+void add_bench(CLI::App& app, Action& action, const std::vector<std::string>& arguments) {
   auto* command = app.add_subcommand("bench", "Measure speed beside a peer in the same run");
   command->require_subcommand(1);
   const auto options = std::make_shared<BenchOptions>();
@@ -187,6 +252,7 @@ void add_bench(CLI::App& app, Action& action) {
   add_bench_attention(*command, action);
   add_bench_gemm(*command, action);
   add_bench_step(*command, action);
+  add_bench_ranks(*command, action, arguments);
 }
 
 int run(int argc, char** argv) {
@@ -197,12 +263,13 @@ int run(int argc, char** argv) {
   bool verbose = false;
   app.add_flag("-v,--verbose", verbose, "Log more");
   Action action;
-  add_train(app, action);
+  const std::vector<std::string> arguments(argv, argv + argc);
+  add_train(app, action, verbose, arguments);
   add_export(app, action);
   add_inspect(app, action);
   add_tokenize(app, action);
   add_plan(app, action);
-  add_bench(app, action);
+  add_bench(app, action, arguments);
   app.add_subcommand("version", "Version and build")->callback([&action] {
     action = [] {
       fmt::print("{}\n", version_text());
@@ -223,6 +290,8 @@ int run(int argc, char** argv) {
 }  // namespace seer
 
 int main(int argc, char** argv) {
+  ::prctl(PR_SET_NAME,
+          "seer-train");  // ranks of our launcher are started from /proc/self/exe, and would be named "exe"
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then a failed write, as a full disk is
   try {
     return seer::run(argc, argv);

@@ -6,24 +6,43 @@
 #include "src/ranks/watch.h"
 
 namespace seer {
+namespace {
+
+/// Where the other ends of the connections reach this host: not by loopback, unless all are on this machine.
+std::string reached_at(const std::vector<Connection>& connections) {
+  std::string address;
+  for (const Connection& connection : connections) {
+    address = local_address(connection.fd());
+    if (!address.starts_with("127.") && address != "::1") break;
+  }
+  return address;
+}
+
+}  // namespace
 
 std::unique_ptr<ControlPlane> ControlPlane::join(JoinOptions options) {
   SEER_CHECK(options.rank >= 0 && options.rank < options.size, "rank {} of {}", options.rank, options.size);
   if (options.size == 1) {
     std::vector<Member> alone = {{0, options.host, ::getpid()}};
-    return std::unique_ptr<ControlPlane>(new ControlPlane(0, std::move(alone), nullptr));
+    return std::unique_ptr<ControlPlane>(new ControlPlane(0, std::move(alone), "127.0.0.1", nullptr));
   }
   Joined joined = options.rank == 0 ? gather_ranks(options) : report_to_head(options);
   const int rank = options.rank;
   std::vector<Member> members = joined.members;
   SEER_CHECK(members.size() == static_cast<size_t>(options.size), "{} members of {}", members.size(),
              options.size);
+  std::string address = reached_at(joined.connections);
   auto watch = std::make_unique<Watch>(std::move(options), std::move(joined));
-  return std::unique_ptr<ControlPlane>(new ControlPlane(rank, std::move(members), std::move(watch)));
+  return std::unique_ptr<ControlPlane>(
+      new ControlPlane(rank, std::move(members), std::move(address), std::move(watch)));
 }
 
-ControlPlane::ControlPlane(int rank, std::vector<Member> members, std::unique_ptr<Watch> watch)
-    : rank_(rank), members_(std::move(members)), watch_(std::move(watch)) {}
+ControlPlane::ControlPlane(int rank, std::vector<Member> members, std::string local_address,
+                           std::unique_ptr<Watch> watch)
+    : rank_(rank),
+      members_(std::move(members)),
+      local_address_(std::move(local_address)),
+      watch_(std::move(watch)) {}
 
 ControlPlane::~ControlPlane() = default;
 

@@ -30,6 +30,9 @@ class ControlPlane {
   ControlPlane& operator=(const ControlPlane&) = delete;
 
   int rank() const { return rank_; }
+  /// The numeric address of this host that the other ranks reach, or reached, it at; that of this machine alone where all
+  /// ranks are.
+  const std::string& local_address() const { return local_address_; }
   int size() const { return static_cast<int>(members_.size()); }
   /// Every process of the start, by rank.
   const std::vector<Member>& members() const { return members_; }
@@ -48,10 +51,12 @@ class ControlPlane {
  private:
   class Watch;  ///< The thread and what it shares with the callers
 
-  ControlPlane(int rank, std::vector<Member> members, std::unique_ptr<Watch> watch);
+  ControlPlane(int rank, std::vector<Member> members, std::string local_address,
+               std::unique_ptr<Watch> watch);
 
   int rank_;
   std::vector<Member> members_;
+  std::string local_address_;
   std::unique_ptr<Watch> watch_;  ///< None if alone
 };
 

@@ -60,6 +60,7 @@ struct JoinOptions {
 struct Joined {
   std::vector<Member> members;
   std::vector<Connection> connections;
+  std::vector<Frame> early;  ///< What rank 0 said right behind the welcome; not on rank 0
 };
 
 /// Rank 0's part. Strangers, and processes that do not know the secret, are dropped with a log line; a second process of a

@@ -42,6 +42,8 @@ class Inbox {
   }
 
   bool closed() const { return closed_; }
+  /// What has come and was not asked for.
+  std::vector<Frame> take_rest() { return std::move(frames_); }
 
  private:
   Connection& connection_;
@@ -88,6 +90,7 @@ Joined wait_for_welcome(Inbox& inbox, Connection& connection, const JoinOptions&
   Joined joined;
   joined.members = decode_members(frame->body);
   joined.connections.push_back(std::move(connection));
+  joined.early = inbox.take_rest();
   return joined;
 }
 

@@ -87,18 +87,6 @@ int finish_connect(const Fd& fd, Clock::time_point deadline) {
 
 }  // namespace
 
-Fd::~Fd() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-Fd& Fd::operator=(Fd&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = std::exchange(other.fd_, -1);
-  }
-  return *this;
-}
-
 Fd listen_on(int port, bool this_machine_only) {
   Fd fd;
   // One IPv6 socket takes IPv4 as well; machines without IPv6 take the other.
@@ -170,6 +158,18 @@ Fd connect_to(const std::string& host, int port, Clock::time_point deadline, std
     why = fmt::format("{} port {}: {}", host, port, error_text(error));
   }
   return Fd();
+}
+
+std::string local_address(int connection) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof(storage);
+  if (::getsockname(connection, reinterpret_cast<sockaddr*>(&storage), &length) != 0) {
+    fail_errno("cannot tell the address of a connection", errno);
+  }
+  std::string address = numeric(reinterpret_cast<const sockaddr*>(&storage), length);
+  constexpr std::string_view kMapped = "::ffff:";  // an IPv4 address as a socket for both kinds writes it
+  if (address.starts_with(kMapped)) address.erase(0, kMapped.size());
+  return address;
 }
 
 std::vector<std::string> own_addresses() {

@@ -3,29 +3,13 @@
 
 #include <chrono>
 #include <string>
-#include <utility>
 #include <vector>
+
+#include "src/ranks/fd.h"
 
 namespace seer {
 
 using Clock = std::chrono::steady_clock;
-
-/// A file descriptor that is closed with the object.
-class Fd {
- public:
-  Fd() = default;
-  explicit Fd(int fd) : fd_(fd) {}
-  ~Fd();
-  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Fd& operator=(Fd&& other) noexcept;
-
-  int get() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_ = -1;
-};
 
 /// A socket that listens on `port` (0: a free one), on this machine alone or on every address it has. Throws Error.
 Fd listen_on(int port, bool this_machine_only);
@@ -42,6 +26,9 @@ Fd accept_from(const Fd& listener, std::string& peer);
 
 /// Connects to the first address of `host` that answers before the deadline; otherwise invalid, and `why` says so.
 Fd connect_to(const std::string& host, int port, Clock::time_point deadline, std::string& why);
+
+/// The numeric address at this end of a connection.
+std::string local_address(int connection);
 
 /// Names under which other hosts may reach this one: its host name, then the numeric addresses of its interfaces,
 /// loopback last.

@@ -35,7 +35,8 @@ ControlPlane::Watch::Watch(JoinOptions options, Joined joined)
       timeout_(options.timeout),
       beat_(std::clamp(options.timeout / 4, milliseconds(1), kSlowestBeat)),
       on_failure_(options.on_failure ? std::move(options.on_failure) : end_process),
-      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      early_(std::move(joined.early)) {
   if (!wake_.valid()) fail_errno("cannot make an eventfd", errno);
   for (size_t i = 0; i < joined.connections.size(); ++i) {
     peers_.push_back({members_[is_head() ? i + 1 : 0], std::move(joined.connections[i]), Clock::now()});
@@ -100,6 +101,9 @@ void ControlPlane::Watch::abort(std::string_view why) noexcept {
 
 void ControlPlane::Watch::run() {
   try {
+    for (Frame& frame : early_) {
+      if (end_ == End::kNotYet) handle(peers_.front(), frame);
+    }
     while (end_ == End::kNotYet) {
       wait();
       read();

@@ -70,6 +70,7 @@ class ControlPlane::Watch {
 
   // The thread's own.
   std::vector<Peer> peers_;
+  std::vector<Frame> early_;              ///< Joined::early
   std::optional<std::string> own_share_;  ///< On rank 0
   bool own_goodbye_ = false;
   Clock::time_point next_beat_;

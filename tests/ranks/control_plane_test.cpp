@@ -284,6 +284,29 @@ TEST(ControlPlane, AFailureIsToldToAll) {
   }
 }
 
+TEST(ControlPlane, BadNewsRightBehindTheWelcomeIsHeard) {
+  Star star(3);
+  ForkedRank head([&star] {
+    star.join(0)->abort("at once");
+    return 1;
+  });
+  ForkedRank one([&star] {
+    star.join(1)->exchange("x");
+    return 0;
+  });
+  std::this_thread::sleep_for(milliseconds(300));
+  one.signal(SIGSTOP);  // it has come, and reads nothing until all is said
+  ForkedRank two([&star] {
+    star.join(2)->exchange("x");
+    return 0;
+  });
+  EXPECT_EQ(two.wait(), kExitPeerLost);
+  one.signal(SIGCONT);
+  EXPECT_EQ(one.wait(), kExitPeerLost);
+  EXPECT_THAT(one.said(), EndsWith(fmt::format("rank 0 (host h0, pid {}) failed: at once\n", head.pid())));
+  EXPECT_EQ(head.wait(), 1);
+}
+
 TEST(ControlPlane, WithoutAGoodbyeARankIsLost) {
   Star star(3);
   std::vector<ForkedRank> ranks = fork_ranks(star, 3, [](ControlPlane& plane) {
