@@ -3,20 +3,16 @@
 //   loss += weight * sum_j T (ln T - ln p),   d loss / d s = weight * (p * sum_j T - T),
 // weight = 1 / (number of elements, or rows, of the whole sequence over all heads) / (number of sequences).
 //
-// One block computes one row. A thread keeps its first kKept elements, so rows of up to 2048 blocks are read once.
-// Sums are fp64, which costs nothing beside the reads.
-#include <algorithm>
-
+// A team of threads (score_row.cuh) computes one row and reads scores and T once. With z = s - max, and ln p = z - ln
+// sum, one pass over the registers gives sum_j e^z, sum_j T and sum_j T (ln T - z), which are all the loss needs, and
+// leaves e^z for the gradient. Four neighbours are added in fp32, everything else in fp64.
 #include "cuda/check.h"
 #include "cuda/device_code.cuh"
 #include "cuda/kernels.h"
-#include "src/core/ceil_div.h"
+#include "cuda/score_row.cuh"
 
 namespace seer::cuda {
 namespace {
-
-constexpr int kThreads = 128;
-constexpr int kKept = 16;
 
 struct KlKernelArgs {
   float* scores;
@@ -28,84 +24,121 @@ struct KlKernelArgs {
   double heads;
   double sequences;
   double gradient_factor;
-  int64_t block_size;
-  bool decode;
+  Visibility visible;
   bool by_rows;
   bool want_gradient;
 };
 
-/// Block (row, head, segment).
-__global__ void kl_kernel(KlKernelArgs a) {
-  const ScoreSegment& segment = a.segments[blockIdx.z];
-  const int64_t i = blockIdx.x;
-  const int64_t head = blockIdx.y;
-  if (i >= segment.queries.rows) return;
-  const int64_t position = segment.queries.position + i;
-  const int64_t seen = a.decode ? position / a.block_size : position + 1;
-  const int64_t offset = segment.matrix * a.head_count + (head * segment.queries.rows + i) * segment.blocks;
-  float* scores = a.scores + offset;
-  const float* target = a.target + offset;
-  double* loss_slot = a.partial + head * a.query_rows + segment.queries.row + i;
-  const bool counted = position >= segment.first_loss_row && seen > 0;
-  if (!counted) {
-    if (threadIdx.x == 0) *loss_slot = 0;
-    if (a.want_gradient) {
-      for (int64_t j = threadIdx.x; j < segment.blocks; j += kThreads) scores[j] = 0;
-    }
-    return;
-  }
-  const double count = a.heads * static_cast<double>(segment.loss_rows) *
-                       (a.by_rows ? 1.0 : static_cast<double>(segment.loss_columns));
-  const double weight = 1.0 / (count * a.sequences);
+/// What a row's loss and gradient are made of.
+struct RowSums {
+  double exponentials = 0;  ///< sum_j e^z
+  double mass = 0;          ///< sum_j T
+  double cross = 0;         ///< sum_j T (ln T - z)
 
-  float kept_scores[kKept];
-  float kept_target[kKept];
+  /// Adds the first `count` elements of a quad and turns their scores into e^z.
+  __device__ void add(Quad& scores, const Quad& target, float maximum, int count) {
+    float of_exponentials = 0;
+    float of_mass = 0;
+    float of_cross = 0;
 #pragma unroll
-  for (int n = 0; n < kKept; ++n) {
-    const int64_t j = n * kThreads + threadIdx.x;
-    if (j >= seen) break;
-    kept_scores[n] = scores[j];
-    kept_target[n] = target[j];
+    for (int e = 0; e < 4; ++e) {
+      const bool inside = e < count;
+      const float t = inside ? target.values[e] : 0.0F;
+      const float z = inside ? scores.values[e] - maximum : 0.0F;
+      // A NaN score must reach the loss even where T is 0, so only the logarithm of T is left out there.
+      const float log_t = logf(t > 0 ? t : 1.0F);
+      scores.values[e] = expf(z);
+      of_exponentials += inside ? scores.values[e] : 0.0F;
+      of_mass += t;
+      of_cross += t * (log_t - z);
+    }
+    exponentials += of_exponentials;
+    mass += of_mass;
+    cross += of_cross;
   }
-  // Calls function(j, score, T) for this thread's elements; those of a very long row are read again.
+};
+
+/// One row of `blocks` blocks by its team. The row sees the first `seen`; 0: it does not count.
+template <int kTeam, bool kAligned>
+__device__ void compute_row(const KlKernelArgs& a, float* scores, const float* target, int blocks, int seen,
+                            double weight, double& loss) {
+  using Team = Team<kTeam>;
+  Quad kept_scores[Team::kKept];
+  Quad kept_target[Team::kKept];
+#pragma unroll
+  for (int n = 0; n < Team::kKept; ++n) {
+    kept_scores[n] = read_quad<kAligned>(scores, Team::column(n), seen);
+    kept_target[n] = read_quad<kAligned>(target, Team::column(n), seen);
+  }
+  // Calls function(column, scores, T) for this thread's quads; those of a very long row are read again.
   const auto each = [&](auto&& function) {
 #pragma unroll
-    for (int n = 0; n < kKept; ++n) {
-      const int64_t j = n * kThreads + threadIdx.x;
-      if (j >= seen) break;
-      function(j, kept_scores[n], kept_target[n]);
+    for (int n = 0; n < Team::kKept; ++n) {
+      if (Team::column(n) >= seen) break;
+      function(Team::column(n), kept_scores[n], kept_target[n]);
     }
-    for (int64_t j = kKept * kThreads + threadIdx.x; j < seen; j += kThreads) {
-      function(j, scores[j], target[j]);
+    for (int column = Team::column(Team::kKept); column < seen; column += Team::kStep) {
+      Quad far_scores = read_quad<kAligned>(scores, column, seen);
+      function(column, far_scores, read_quad<kAligned>(target, column, seen));
     }
   };
 
   float maximum = kMinusInfinity;
-  each([&](int64_t, float score, float) { maximum = max_nan(maximum, score); });
-  maximum = block_reduce<kThreads>(maximum, MaxNan());
-  double sum = 0;
-  each([&](int64_t, float score, float) { sum += expf(score - maximum); });
-  const auto log_sum =
-      static_cast<float>(log(block_reduce<kThreads>(sum, Sum())));  // relative to the maximum
-
-  double loss = 0;
-  double mass = 0;
-  each([&](int64_t, float score, float t) {
-    mass += t;
-    // A NaN score must reach the loss even where T is 0, so only the logarithm of T is left out there.
-    const float log_t = t > 0 ? logf(t) : 0.0F;
-    loss += static_cast<double>(t) * (log_t - (score - maximum - log_sum));
+  each([&](int column, const Quad& s, const Quad&) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) maximum = max_nan(maximum, column + e < seen ? s.values[e] : kMinusInfinity);
   });
-  loss = block_reduce<kThreads>(loss, Sum());
-  if (threadIdx.x == 0) *loss_slot = weight * loss;
+  maximum = Team::reduce(maximum, MaxNan());
+
+  RowSums sums;
+  each([&](int column, Quad& s, const Quad& t) { sums.add(s, t, maximum, seen - column); });
+  sums.exponentials = Team::reduce(sums.exponentials, Sum());
+  sums.mass = Team::reduce(sums.mass, Sum());
+  sums.cross = Team::reduce(sums.cross, Sum());
+  if (Team::leads()) loss = seen == 0 ? 0.0 : weight * (sums.cross + log(sums.exponentials) * sums.mass);
   if (!a.want_gradient) return;
 
-  const auto row_mass = static_cast<float>(block_reduce<kThreads>(mass, Sum()));
+  const auto share = static_cast<float>(sums.mass / sums.exponentials);
   const auto factor = static_cast<float>(weight * a.gradient_factor);
-  each([&](int64_t j, float score, float t) {
-    scores[j] = factor * (expf(score - maximum - log_sum) * row_mass - t);
-  });
-  for (int64_t j = seen + threadIdx.x; j < segment.blocks; j += kThreads) scores[j] = 0;
+  const auto write_gradient = [&](int column, const Quad& exponentials, const Quad& t) {
+    Quad gradient;
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const float value = factor * (exponentials.values[e] * share - t.values[e]);
+      gradient.values[e] = column + e < seen ? value : 0.0F;
+    }
+    write_quad<kAligned>(scores, column, blocks, gradient);
+  };
+#pragma unroll
+  for (int n = 0; n < Team::kKept; ++n) write_gradient(Team::column(n), kept_scores[n], kept_target[n]);
+  for (int column = Team::column(Team::kKept); column < blocks; column += Team::kStep) {
+    Quad far_scores = read_quad<kAligned>(scores, column, seen);
+    const Quad far_target = read_quad<kAligned>(target, column, seen);
+    RowSums().add(far_scores, far_target, maximum, seen - column);  // to e^z, as before
+    write_gradient(column, far_scores, far_target);
+  }
+}
+
+/// Block (rows, head, segment).
+template <int kTeam>
+__global__ void __launch_bounds__(Team<kTeam>::kBlockThreads) kl_kernel(KlKernelArgs a) {
+  const ScoreSegment& segment = a.segments[blockIdx.z];
+  const int64_t i = Team<kTeam>::row();
+  if (team_size(segment.blocks) != kTeam || i >= segment.queries.rows) return;
+  const ScoreRow row = score_row(segment, a.head_count, a.query_rows, blockIdx.y, i);
+  const bool counted = row.position >= segment.first_loss_row;
+  const auto seen = counted ? static_cast<int>(a.visible(row.position)) : 0;
+  const double count = a.heads * static_cast<double>(segment.loss_rows) *
+                       (a.by_rows ? 1.0 : static_cast<double>(segment.loss_columns));
+  const double weight = 1.0 / (count * a.sequences);
+  float* scores = a.scores + row.begin;
+  const float* target = a.target + row.begin;
+  const auto blocks = static_cast<int>(segment.blocks);
+  if (quads_align(scores, blocks) && quads_align(target, blocks)) {
+    compute_row<kTeam, true>(a, scores, target, blocks, seen, weight, a.partial[row.slot]);
+  } else {
+    compute_row<kTeam, false>(a, scores, target, blocks, seen, weight, a.partial[row.slot]);
+  }
 }
 
 /// Block h adds the rows of head h to its slot.
@@ -125,10 +158,7 @@ size_t kl_workspace(const KlArgs& args) {
 
 void kl_loss(cudaStream_t stream, const KlArgs& a) {
   const ScoreLayout& layout = *a.layout;
-  int64_t most_rows = 0;
-  for (const ScoreSegment& segment : layout.segments.host)
-    most_rows = std::max(most_rows, segment.queries.rows);
-  if (most_rows == 0 || a.head_count == 0) return;
+  if (layout.num_query_rows == 0 || a.head_count == 0) return;
   auto* partial = static_cast<double*>(a.workspace.raw());
   const KlKernelArgs args{.scores = elements<float>(a.scores),
                           .target = elements<float>(a.target),
@@ -139,13 +169,13 @@ void kl_loss(cudaStream_t stream, const KlArgs& a) {
                           .heads = static_cast<double>(a.heads),
                           .sequences = static_cast<double>(layout.sequences),
                           .gradient_factor = a.gradient_factor,
-                          .block_size = layout.block_size,
-                          .decode = layout.kind == ScoreKind::kDecode,
+                          .visible = Visibility(layout),
                           .by_rows = a.reduction == LossReduction::kRows,
                           .want_gradient = a.want_gradient};
-  const dim3 grid(most_rows, a.head_count, layout.segments.host.size());
-  kl_kernel<<<grid, kThreads, 0, stream>>>(args);
-  check_launch("kl_loss");
+  for_each_team(layout, a.head_count, [&](auto size, dim3 grid) {
+    kl_kernel<size><<<grid, Team<size>::kBlockThreads, 0, stream>>>(args);
+    check_launch("kl_loss");
+  });
   add_losses_kernel<<<a.head_count, 256, 0, stream>>>(partial, layout.num_query_rows, a.loss_factor,
                                                       elements<double>(a.losses));
   check_launch("kl_loss (sums)");
