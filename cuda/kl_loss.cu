@@ -21,8 +21,7 @@ struct KlKernelArgs {
   double* partial;  ///< [head_count][num_query_rows] losses of rows
   int64_t query_rows;
   int64_t head_count;
-  double heads;
-  double sequences;
+  double weight;  ///< 1 / (heads * sequences)
   double gradient_factor;
   Visibility visible;
   bool by_rows;
@@ -35,20 +34,19 @@ struct RowSums {
   double mass = 0;          ///< sum_j T
   double cross = 0;         ///< sum_j T (ln T - z)
 
-  /// Adds the first `count` elements of a quad and turns their scores into e^z.
+  /// Adds the first `count` elements of a quad and turns their scores into e^z, those of the others into 0.
   __device__ void add(Quad& scores, const Quad& target, float maximum, int count) {
     float of_exponentials = 0;
     float of_mass = 0;
     float of_cross = 0;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      const bool inside = e < count;
-      const float t = inside ? target.values[e] : 0.0F;
-      const float z = inside ? scores.values[e] - maximum : 0.0F;
+      const float t = e < count ? target.values[e] : 0.0F;
+      const float z = e < count ? scores.values[e] - maximum : kNothing;
       // A NaN score must reach the loss even where T is 0, so only the logarithm of T is left out there.
       const float log_t = logf(t > 0 ? t : 1.0F);
       scores.values[e] = expf(z);
-      of_exponentials += inside ? scores.values[e] : 0.0F;
+      of_exponentials += scores.values[e];
       of_mass += t;
       of_cross += t * (log_t - z);
     }
@@ -56,6 +54,9 @@ struct RowSums {
     mass += of_mass;
     cross += of_cross;
   }
+
+ private:
+  static constexpr float kNothing = -1e4F;  ///< Finite, with e^kNothing = 0
 };
 
 /// One row of `blocks` blocks by its team. The row sees the first `seen`; 0: it does not count.
@@ -70,41 +71,47 @@ __device__ void compute_row(const KlKernelArgs& a, float* scores, const float* t
     kept_scores[n] = read_quad<kAligned>(scores, Team::column(n), seen);
     kept_target[n] = read_quad<kAligned>(target, Team::column(n), seen);
   }
-  // Calls function(column, scores, T) for this thread's quads; those of a very long row are read again.
+  // Calls function(count, scores, T) for this thread's quads, of which `count` elements are seen; those of a very long
+  // row are read again. Most quads are whole: for them `count` is a constant, and what checks it costs nothing.
   const auto each = [&](auto&& function) {
 #pragma unroll
     for (int n = 0; n < Team::kKept; ++n) {
-      if (Team::column(n) >= seen) break;
-      function(Team::column(n), kept_scores[n], kept_target[n]);
+      if ((n + 1) * Team::kStep <= seen) {
+        function(4, kept_scores[n], kept_target[n]);
+      } else {
+        if (n * Team::kStep >= seen) break;
+        function(seen - Team::column(n), kept_scores[n], kept_target[n]);
+      }
     }
     for (int column = Team::column(Team::kKept); column < seen; column += Team::kStep) {
       Quad far_scores = read_quad<kAligned>(scores, column, seen);
-      function(column, far_scores, read_quad<kAligned>(target, column, seen));
+      function(seen - column, far_scores, read_quad<kAligned>(target, column, seen));
     }
   };
 
   float maximum = kMinusInfinity;
-  each([&](int column, const Quad& s, const Quad&) {
+  each([&](int count, const Quad& s, const Quad&) {
 #pragma unroll
-    for (int e = 0; e < 4; ++e) maximum = max_nan(maximum, column + e < seen ? s.values[e] : kMinusInfinity);
+    for (int e = 0; e < 4; ++e) maximum = max_nan(maximum, e < count ? s.values[e] : kMinusInfinity);
   });
   maximum = Team::reduce(maximum, MaxNan());
 
   RowSums sums;
-  each([&](int column, Quad& s, const Quad& t) { sums.add(s, t, maximum, seen - column); });
+  each([&](int count, Quad& s, const Quad& t) { sums.add(s, t, maximum, count); });
   sums.exponentials = Team::reduce(sums.exponentials, Sum());
   sums.mass = Team::reduce(sums.mass, Sum());
   sums.cross = Team::reduce(sums.cross, Sum());
-  if (Team::leads()) loss = seen == 0 ? 0.0 : weight * (sums.cross + log(sums.exponentials) * sums.mass);
+  const auto exponentials = static_cast<float>(sums.exponentials);
+  if (Team::leads()) loss = seen == 0 ? 0.0 : weight * (sums.cross + logf(exponentials) * sums.mass);
   if (!a.want_gradient) return;
 
-  const auto share = static_cast<float>(sums.mass / sums.exponentials);
   const auto factor = static_cast<float>(weight * a.gradient_factor);
+  const float share = factor * (static_cast<float>(sums.mass) / exponentials);
   const auto write_gradient = [&](int column, const Quad& exponentials, const Quad& t) {
-    Quad gradient;
+    Quad gradient{};
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      const float value = factor * (exponentials.values[e] * share - t.values[e]);
+      const float value = exponentials.values[e] * share - t.values[e] * factor;
       gradient.values[e] = column + e < seen ? value : 0.0F;
     }
     write_quad<kAligned>(scores, column, blocks, gradient);
@@ -121,16 +128,15 @@ __device__ void compute_row(const KlKernelArgs& a, float* scores, const float* t
 
 /// Block (rows, head, segment).
 template <int kTeam>
-__global__ void __launch_bounds__(Team<kTeam>::kBlockThreads) kl_kernel(KlKernelArgs a) {
+__global__ void __launch_bounds__(Team<kTeam>::kBlockThreads, kTeam == 32 ? 5 : 1) kl_kernel(KlKernelArgs a) {
   const ScoreSegment& segment = a.segments[blockIdx.z];
   const int64_t i = Team<kTeam>::row();
   if (team_size(segment.blocks) != kTeam || i >= segment.queries.rows) return;
   const ScoreRow row = score_row(segment, a.head_count, a.query_rows, blockIdx.y, i);
   const bool counted = row.position >= segment.first_loss_row;
   const auto seen = counted ? static_cast<int>(a.visible(row.position)) : 0;
-  const double count = a.heads * static_cast<double>(segment.loss_rows) *
-                       (a.by_rows ? 1.0 : static_cast<double>(segment.loss_columns));
-  const double weight = 1.0 / (count * a.sequences);
+  const double weight =
+      a.weight / static_cast<double>(segment.loss_rows * (a.by_rows ? 1 : segment.loss_columns));
   float* scores = a.scores + row.begin;
   const float* target = a.target + row.begin;
   const auto blocks = static_cast<int>(segment.blocks);
@@ -141,9 +147,11 @@ __global__ void __launch_bounds__(Team<kTeam>::kBlockThreads) kl_kernel(KlKernel
   }
 }
 
+constexpr int kSumThreads = 1024;
+
 /// Block h adds the rows of head h to its slot.
-__global__ void add_losses_kernel(const double* partial, int64_t rows, double factor, double* losses) {
-  constexpr int kSumThreads = 256;
+__global__ void __launch_bounds__(kSumThreads)
+    add_losses_kernel(const double* partial, int64_t rows, double factor, double* losses) {
   double sum = 0;
   for (int64_t r = threadIdx.x; r < rows; r += kSumThreads) sum += partial[blockIdx.x * rows + r];
   sum = block_reduce<kSumThreads>(sum, Sum());
@@ -166,8 +174,7 @@ void kl_loss(cudaStream_t stream, const KlArgs& a) {
                           .partial = partial,
                           .query_rows = layout.num_query_rows,
                           .head_count = a.head_count,
-                          .heads = static_cast<double>(a.heads),
-                          .sequences = static_cast<double>(layout.sequences),
+                          .weight = 1.0 / static_cast<double>(a.heads * layout.sequences),
                           .gradient_factor = a.gradient_factor,
                           .visible = Visibility(layout),
                           .by_rows = a.reduction == LossReduction::kRows,
@@ -176,7 +183,7 @@ void kl_loss(cudaStream_t stream, const KlArgs& a) {
     kl_kernel<size><<<grid, Team<size>::kBlockThreads, 0, stream>>>(args);
     check_launch("kl_loss");
   });
-  add_losses_kernel<<<a.head_count, 256, 0, stream>>>(partial, layout.num_query_rows, a.loss_factor,
+  add_losses_kernel<<<a.head_count, kSumThreads, 0, stream>>>(partial, layout.num_query_rows, a.loss_factor,
                                                       elements<double>(a.losses));
   check_launch("kl_loss (sums)");
 }

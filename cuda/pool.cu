@@ -22,6 +22,7 @@ struct PoolArgs {
 
 /// Pooled rows of the spans before `span`: each begins a new block.
 __device__ int64_t first_pooled_row(const PoolArgs& a, int span) {
+  if (span == 0) return 0;
   int64_t rows = 0;
 #pragma unroll 1
   for (int s = threadIdx.x; s < span; s += kThreads) {
