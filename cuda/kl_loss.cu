@@ -3,9 +3,11 @@
 //   loss += weight * sum_j T (ln T - ln p),   d loss / d s = weight * (p * sum_j T - T),
 // weight = 1 / (number of elements, or rows, of the whole sequence over all heads) / (number of sequences).
 //
-// A team of threads (score_row.cuh) computes one row and reads scores and T once. With z = s - max, and ln p = z - ln
-// sum, one pass over the registers gives sum_j e^z, sum_j T and sum_j T (ln T - z), which are all the loss needs, and
-// leaves e^z for the gradient. Four neighbours are added in fp32, everything else in fp64.
+// A team of threads (score_row.cuh) computes one row. It copies scores and T into shared memory, all of a row at once,
+// and reads them there: kept in registers, the unrolled code is so long that fetching it takes longer than the rows do.
+// With z = s - max, and ln p = z - ln sum, one pass gives sum_j e^z, sum_j T and sum_j T (ln T - z), which are all the
+// loss needs, and leaves e^z for the gradient. Four neighbours are added in fp32, everything else in fp64.
+#include "cuda/attention/ptx_sm80.cuh"
 #include "cuda/check.h"
 #include "cuda/device_code.cuh"
 #include "cuda/kernels.h"
@@ -59,45 +61,84 @@ struct RowSums {
   static constexpr float kNothing = -1e4F;  ///< Finite, with e^kNothing = 0
 };
 
+/// A thread's share of scores and T: quads of the row that only it writes and reads.
+template <int kTeam>
+struct KeptRow {
+  static constexpr int kQuads = kTeam <= 128 ? Team<kTeam>::kKept : 2;  ///< 32 KB for a thread block
+  using Quads = Quad[kQuads][Team<kTeam>::kBlockThreads];
+
+  Quads scores;
+  Quads target;
+
+  template <bool kAligned>
+  __device__ static void copy(Quads& to, const float* row, int seen) {
+#pragma unroll
+    for (int n = 0; n < kQuads; ++n) {
+      const int column = Team<kTeam>::column(n);
+      Quad& quad = to[n][threadIdx.x];
+      if constexpr (kAligned)
+        cp_async_16(shared_address(&quad), row + column, column < seen ? 16 : 0);
+      else
+        quad = read_quad<kAligned>(row, column, seen);
+    }
+  }
+};
+
 /// One row of `blocks` blocks by its team. The row sees the first `seen`; 0: it does not count.
 template <int kTeam, bool kAligned>
-__device__ void compute_row(const KlKernelArgs& a, float* scores, const float* target, int blocks, int seen,
-                            double weight, double& loss) {
+__device__ void compute_row(const KlKernelArgs& a, KeptRow<kTeam>& kept, float* scores, const float* target,
+                            int blocks, int seen, double weight, double& loss) {
   using Team = Team<kTeam>;
-  Quad kept_scores[Team::kKept];
-  Quad kept_target[Team::kKept];
-#pragma unroll
-  for (int n = 0; n < Team::kKept; ++n) {
-    kept_scores[n] = read_quad<kAligned>(scores, Team::column(n), seen);
-    kept_target[n] = read_quad<kAligned>(target, Team::column(n), seen);
-  }
-  // Calls function(count, scores, T) for this thread's quads, of which `count` elements are seen; those of a very long
-  // row are read again. Most quads are whole: for them `count` is a constant, and what checks it costs nothing.
-  const auto each = [&](auto&& function) {
-#pragma unroll
-    for (int n = 0; n < Team::kKept; ++n) {
-      if ((n + 1) * Team::kStep <= seen) {
-        function(4, kept_scores[n], kept_target[n]);
-      } else {
-        if (n * Team::kStep >= seen) break;
-        function(seen - Team::column(n), kept_scores[n], kept_target[n]);
-      }
+  using Kept = KeptRow<kTeam>;
+  Kept::template copy<kAligned>(kept.scores, scores, seen);
+  Kept::template copy<kAligned>(kept.target, target, seen);
+  cp_async_commit();
+  cp_async_wait<0>();
+  // Calls function(column, count, scores, T, where the scores are kept) for this thread's quads below `end`, `count`
+  // elements of which are seen. Nearly all are whole: for them `count` is a constant, and what checks it costs nothing.
+  const auto each = [&](int end, auto&& function) {
+    int n = 0;
+#pragma unroll 1
+    for (; n < Kept::kQuads && (n + 1) * Team::kStep <= seen; ++n) {
+      const Quad s = kept.scores[n][threadIdx.x];
+      const Quad t = kept.target[n][threadIdx.x];
+      function(Team::column(n), 4, s, t, kept.scores[n][threadIdx.x]);
     }
-    for (int column = Team::column(Team::kKept); column < seen; column += Team::kStep) {
-      Quad far_scores = read_quad<kAligned>(scores, column, seen);
-      function(seen - column, far_scores, read_quad<kAligned>(target, column, seen));
+#pragma unroll 1
+    for (; n < Kept::kQuads && n * Team::kStep < end; ++n) {
+      const int column = Team::column(n);
+      const Quad s = kept.scores[n][threadIdx.x];
+      const Quad t = kept.target[n][threadIdx.x];
+      function(column, seen - column, s, t, kept.scores[n][threadIdx.x]);
+    }
+  };
+  // The same for the quads of a row too long to be kept.
+  const auto each_far = [&](int end, auto&& function) {
+    if constexpr (kTeam == 512) {
+#pragma unroll 1
+      for (int column = Team::column(Kept::kQuads); column < end; column += Team::kStep) {
+        Quad far_scores = read_quad<kAligned>(scores, column, seen);
+        function(column, seen - column, far_scores, read_quad<kAligned>(target, column, seen), far_scores);
+      }
     }
   };
 
   float maximum = kMinusInfinity;
-  each([&](int count, const Quad& s, const Quad&) {
+  const auto find_maximum = [&](int, int count, const Quad& s, const Quad&, const Quad&) {
 #pragma unroll
     for (int e = 0; e < 4; ++e) maximum = max_nan(maximum, e < count ? s.values[e] : kMinusInfinity);
-  });
+  };
+  each(seen, find_maximum);
+  each_far(seen, find_maximum);
   maximum = Team::reduce(maximum, MaxNan());
 
   RowSums sums;
-  each([&](int count, Quad& s, const Quad& t) { sums.add(s, t, maximum, count); });
+  const auto add = [&](int, int count, Quad s, const Quad& t, Quad& kept_exponentials) {
+    sums.add(s, t, maximum, count);
+    kept_exponentials = s;
+  };
+  each(seen, add);
+  each_far(seen, add);
   sums.exponentials = Team::reduce(sums.exponentials, Sum());
   sums.mass = Team::reduce(sums.mass, Sum());
   sums.cross = Team::reduce(sums.cross, Sum());
@@ -107,28 +148,25 @@ __device__ void compute_row(const KlKernelArgs& a, float* scores, const float* t
 
   const auto factor = static_cast<float>(weight * a.gradient_factor);
   const float share = factor * (static_cast<float>(sums.mass) / exponentials);
-  const auto write_gradient = [&](int column, const Quad& exponentials, const Quad& t) {
-    Quad gradient{};
+  const auto write_gradient = [&](int column, int count, const Quad& s, const Quad& t, const Quad&) {
+    Quad gradient;
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
-      const float value = exponentials.values[e] * share - t.values[e] * factor;
-      gradient.values[e] = column + e < seen ? value : 0.0F;
+      gradient.values[e] = e < count ? s.values[e] * share - t.values[e] * factor : 0.0F;
     }
     write_quad<kAligned>(scores, column, blocks, gradient);
   };
-#pragma unroll
-  for (int n = 0; n < Team::kKept; ++n) write_gradient(Team::column(n), kept_scores[n], kept_target[n]);
-  for (int column = Team::column(Team::kKept); column < blocks; column += Team::kStep) {
-    Quad far_scores = read_quad<kAligned>(scores, column, seen);
-    const Quad far_target = read_quad<kAligned>(target, column, seen);
-    RowSums().add(far_scores, far_target, maximum, seen - column);  // to e^z, as before
-    write_gradient(column, far_scores, far_target);
-  }
+  each(blocks, write_gradient);
+  each_far(blocks, [&](int column, int count, Quad s, const Quad& t, const Quad&) {
+    RowSums().add(s, t, maximum, count);  // to e^z, as before
+    write_gradient(column, count, s, t, s);
+  });
 }
 
 /// Block (rows, head, segment).
 template <int kTeam>
-__global__ void __launch_bounds__(Team<kTeam>::kBlockThreads, kTeam == 32 ? 5 : 1) kl_kernel(KlKernelArgs a) {
+__global__ void __launch_bounds__(Team<kTeam>::kBlockThreads) kl_kernel(KlKernelArgs a) {
+  __shared__ KeptRow<kTeam> kept;
   const ScoreSegment& segment = a.segments[blockIdx.z];
   const int64_t i = Team<kTeam>::row();
   if (team_size(segment.blocks) != kTeam || i >= segment.queries.rows) return;
@@ -141,9 +179,9 @@ __global__ void __launch_bounds__(Team<kTeam>::kBlockThreads, kTeam == 32 ? 5 : 
   const float* target = a.target + row.begin;
   const auto blocks = static_cast<int>(segment.blocks);
   if (quads_align(scores, blocks) && quads_align(target, blocks)) {
-    compute_row<kTeam, true>(a, scores, target, blocks, seen, weight, a.partial[row.slot]);
+    compute_row<kTeam, true>(a, kept, scores, target, blocks, seen, weight, a.partial[row.slot]);
   } else {
-    compute_row<kTeam, false>(a, scores, target, blocks, seen, weight, a.partial[row.slot]);
+    compute_row<kTeam, false>(a, kept, scores, target, blocks, seen, weight, a.partial[row.slot]);
   }
 }
 

@@ -72,7 +72,9 @@ __device__ Quad read_quad(const float* row, int column, int end) {
 template <bool kAligned>
 __device__ void write_quad(float* row, int column, int end, const Quad& quad) {
   if constexpr (kAligned) {
-    if (column < end) store<float, 4>(row + column, quad);
+    // By CUDA's own function: the compiler may split a plain store in four.
+    const auto& [x, y, z, w] = quad.values;
+    if (column < end) __stcg(reinterpret_cast<float4*>(row + column), make_float4(x, y, z, w));
   } else {
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
