@@ -1,5 +1,7 @@
 #include "cuda/cuda_queue.h"
 
+#include <new>
+
 #include "cuda/check.h"
 
 namespace seer::cuda {
@@ -14,22 +16,22 @@ CudaEvent::~CudaEvent() {
 }
 
 CudaQueue::CudaQueue() {
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-  check(cudaHostAlloc(reinterpret_cast<void**>(&fault_), sizeof(DeviceFault), cudaHostAllocMapped),
-        "cudaHostAlloc");
-  *fault_ = {};
-  check(cudaHostGetDevicePointer(reinterpret_cast<void**>(&device_fault_), fault_, 0),
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  stream_.reset(stream);
+  void* fault = nullptr;
+  check(cudaHostAlloc(&fault, sizeof(DeviceFault), cudaHostAllocMapped), "cudaHostAlloc");
+  fault_.reset(new (fault) DeviceFault{});
+  check(cudaHostGetDevicePointer(reinterpret_cast<void**>(&device_fault_), fault, 0),
         "cudaHostGetDevicePointer");
 }
 
 CudaQueue::~CudaQueue() {
-  cudaStreamSynchronize(stream_);  // what it still runs may use memory that is freed next
-  cudaStreamDestroy(stream_);
-  cudaFreeHost(fault_);
+  cudaStreamSynchronize(stream());  // what it still runs may use memory that is freed next
 }
 
 void CudaQueue::synchronize() {
-  check(cudaStreamSynchronize(stream_), "an operation on the GPU failed");
+  check(cudaStreamSynchronize(stream()), "an operation on the GPU failed");
   if (fault_->raised == 0) return;
   const DeviceFault fault = *fault_;
   *fault_ = {};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include <cuda_runtime.h>
 
@@ -37,7 +38,7 @@ class CudaQueue final : public Queue {
   CudaQueue(const CudaQueue&) = delete;
   CudaQueue& operator=(const CudaQueue&) = delete;
 
-  cudaStream_t stream() const { return stream_; }
+  cudaStream_t stream() const { return stream_.get(); }
   /// Device address of the fault word.
   DeviceFault* fault() const { return device_fault_; }
 
@@ -45,8 +46,16 @@ class CudaQueue final : public Queue {
   void synchronize();
 
  private:
-  cudaStream_t stream_ = nullptr;
-  DeviceFault* fault_ = nullptr;
+  struct DestroyStream {
+    using pointer = cudaStream_t;
+    void operator()(cudaStream_t stream) const { cudaStreamDestroy(stream); }
+  };
+  struct FreeHost {
+    void operator()(void* memory) const { cudaFreeHost(memory); }
+  };
+
+  std::unique_ptr<DeviceFault, FreeHost> fault_;
+  std::unique_ptr<cudaStream_t, DestroyStream> stream_;
   DeviceFault* device_fault_ = nullptr;
 };
 

@@ -47,17 +47,28 @@ __global__ void swiglu_kernel(const T* gate_up, int64_t stride, int64_t rows, in
   store<T, N>(out + row * out_stride + column, result);
 }
 
-/// Every bad thread writes the same value, so their race decides nothing.
+/// Threads (pieces of a row, rows). Every bad thread writes the same value, so their race decides nothing.
 template <typename T, int N>
 __global__ void flag_not_finite_kernel(const T* x, int64_t stride, int64_t rows, int64_t row_size,
                                        double* slot) {
-  const int64_t vectors = row_size / N;
+  constexpr int kLoads = 4;  // on their way at a time
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads * N;
   bool bad = false;
-  for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < rows * vectors;
-       at += static_cast<int64_t>(gridDim.x) * kThreads) {
-    const auto values = load<T, N>(x + at / vectors * stride + at % vectors * N);
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+    const T* from = x + row * stride;
+    for (int64_t c = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N; c < row_size;
+         c += kLoads * step) {
+      Vector<T, N> values[kLoads] = {};
 #pragma unroll
-    for (int i = 0; i < N; ++i) bad |= !isfinite(to_float(values.values[i]));
+      for (int n = 0; n < kLoads; ++n) {
+        if (c + n * step < row_size) values[n] = load<T, N>(from + c + n * step);
+      }
+#pragma unroll
+      for (const Vector<T, N>& vector : values) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) bad |= !isfinite(to_float(vector.values[i]));
+      }
+    }
   }
   if (bad) *slot = 1.0;
 }
@@ -133,13 +144,18 @@ void fill_zero(cudaStream_t stream, Tensor x) {
 
 void flag_not_finite(cudaStream_t stream, ConstTensor x, Tensor slot) {
   if (x.numel() == 0) return;
+  // A dense tensor is one long row.
+  const int64_t rows = x.contiguous() ? 1 : x.rows();
+  const int64_t row_size = x.numel() / rows;
+  const int64_t stride = x.contiguous() ? row_size : x.row_stride();
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    dispatch_width<T>(vectorizes<T>(x.raw(), x.row_size(), x.row_stride(), kWide<T>), [&](auto n) {
-      constexpr int64_t kBlocks = 1024;
-      const int64_t blocks = std::min(kBlocks, ceil_div(x.numel() / n, kThreads));
-      flag_not_finite_kernel<T, n><<<blocks, kThreads, 0, stream>>>(elements<T>(x), x.row_stride(), x.rows(),
-                                                                    x.row_size(), elements<double>(slot));
+    dispatch_width<T>(vectorizes<T>(x.raw(), row_size, stride, kWide<T>), [&](auto n) {
+      constexpr int64_t kBlocks = 2048;
+      const int64_t columns = std::min(kBlocks, ceil_div(row_size / n, kThreads));
+      const dim3 grid(columns, std::min(rows, ceil_div(kBlocks, columns)));
+      flag_not_finite_kernel<T, n>
+          <<<grid, kThreads, 0, stream>>>(elements<T>(x), stride, rows, row_size, elements<double>(slot));
     });
   });
   check_launch("flag_not_finite");

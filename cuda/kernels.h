@@ -3,9 +3,12 @@
 // that depends on shapes alone, and no result comes from an atomic.
 #pragma once
 
+#include <algorithm>
+
 #include <cuda_runtime.h>
 
 #include "cuda/cuda_queue.h"
+#include "src/core/error.h"
 #include "src/ops/backend.h"
 
 namespace seer::cuda {
@@ -57,6 +60,27 @@ template <typename T>
 const T* device_table(const Table<T>& table) {
   SEER_CHECK(table.host.empty() || !table.device.empty(), "the layout was not uploaded to the device");
   return static_cast<const T*>(table.device.raw());
+}
+
+inline int64_t rows_of(const RowSpan& span) {
+  return span.rows;
+}
+inline int64_t rows_of(const ScoreSegment& segment) {
+  return segment.queries.rows;
+}
+/// Rows of the table's longest entry; 0 without entries.
+template <typename T>
+int64_t most_rows(const Table<T>& table) {
+  int64_t rows = 0;
+  for (const T& entry : table.host) rows = std::max(rows, rows_of(entry));
+  return rows;
+}
+
+/// The length of a grid's y or z axis that counts the sequences of a pack, or pieces of them.
+inline unsigned grid_axis(size_t count) {
+  constexpr size_t kMost = 65535;
+  if (count > kMost) fail("the pack has {} segments; the CUDA backend takes up to {}", count, kMost);
+  return static_cast<unsigned>(count);
 }
 
 }  // namespace seer::cuda

@@ -7,55 +7,14 @@
 namespace seer::cuda {
 namespace {
 
-void check(cublasStatus_t status, const char* what) {
-  if (status != CUBLAS_STATUS_SUCCESS) {
-    fail("cuBLASLt: {}: {} ({})", what, cublasGetStatusString(status), cublasGetStatusName(status));
-  }
-}
-
 cudaDataType_t data_type(DType dtype) {
   if (dtype == DType::kF32) return CUDA_R_32F;
   if (dtype == DType::kBF16) return CUDA_R_16BF;
   fail("linear on the GPU takes F32 and BF16, not {}", name_of(dtype));
 }
 
-/// Owns a descriptor of one of cuBLASLt's kinds.
-template <typename Handle, cublasStatus_t (*kDestroy)(Handle)>
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(Handle handle) : handle_(handle) {}
-  ~Descriptor() {
-    if (handle_ != nullptr) kDestroy(handle_);
-  }
-  Descriptor(Descriptor&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(handle_, other.handle_);
-    return *this;
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  Handle get() const { return handle_; }
-
- private:
-  Handle handle_ = nullptr;
-};
-
-using Layout = Descriptor<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
-using Product = Descriptor<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
-using Preference = Descriptor<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
-
-Layout layout(DType dtype, int64_t rows, int64_t columns, int64_t stride) {
-  cublasLtMatrixLayout_t handle = nullptr;
-  check(cublasLtMatrixLayoutCreate(&handle, data_type(dtype), rows, columns, stride),
-        "cublasLtMatrixLayoutCreate");
-  return Layout(handle);
-}
-
-template <typename Value>
-void set(const Product& product, cublasLtMatmulDescAttributes_t attribute, const Value& value) {
-  check(cublasLtMatmulDescSetAttribute(product.get(), attribute, &value, sizeof(value)),
-        "cublasLtMatmulDescSetAttribute");
+BlasLtLayout layout(DType dtype, int64_t rows, int64_t columns, int64_t stride) {
+  return make_layout(data_type(dtype), rows, columns, stride);
 }
 
 /// Where part i of a stack begins right behind part i - 1, for weights or biases of `out_i` rows.
@@ -79,18 +38,14 @@ uint32_t common_alignment(const ConstTensor& x, const void* weight, int64_t dept
 
 /// cuBLAS is column-major: out^T [outputs, rows] = W [depth, outputs]^T x^T [depth, rows].
 struct Linear::Plan {
-  Product product;
-  Layout weight, x, out;
+  BlasLtProduct product;
+  BlasLtLayout weight, x, out;
   cublasLtMatmulAlgo_t algorithm{};
 };
 
-Linear::Linear() {
-  check(cublasLtCreate(&handle_), "cublasLtCreate");
-}
+Linear::Linear() : handle_(make_blas_lt()) {}
 
-Linear::~Linear() {
-  cublasLtDestroy(handle_);
-}
+Linear::~Linear() = default;
 
 const Linear::Plan& Linear::plan(const Shape& shape) {
   if (const auto it = plans_.find(shape); it != plans_.end()) return it->second;
@@ -99,12 +54,7 @@ const Linear::Plan& Linear::plan(const Shape& shape) {
   if (plans_.size() >= kMostPlans) plans_.clear();
 
   Plan plan;
-  cublasLtMatmulDesc_t product = nullptr;
-  // For fp32 operands this is fp32 arithmetic: TF32 would have to be asked for.
-  check(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
-  plan.product = Product(product);
-  set(plan.product, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
-  set(plan.product, CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N);
+  plan.product = make_product();
   if (shape.bias) {
     set(plan.product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(shape.dtype));
@@ -113,27 +63,18 @@ const Linear::Plan& Linear::plan(const Shape& shape) {
   plan.x = layout(shape.dtype, shape.depth, shape.rows, shape.x_stride);
   plan.out = layout(shape.dtype, shape.outputs, shape.rows, shape.out_stride);
 
-  cublasLtMatmulPreference_t handle = nullptr;
-  check(cublasLtMatmulPreferenceCreate(&handle), "cublasLtMatmulPreferenceCreate");
-  const Preference preference(handle);
-  const size_t workspace = workspace_bytes();
-  check(cublasLtMatmulPreferenceSetAttribute(handle, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                             sizeof(workspace)),
-        "cublasLtMatmulPreferenceSetAttribute");
-  const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  check(cublasLtMatmulPreferenceSetAttribute(handle, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes,
-                                             sizeof(schemes)),
-        "cublasLtMatmulPreferenceSetAttribute");
+  const BlasLtPreference preference = make_preference(workspace_bytes());
+  set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+      uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
   for (const auto attribute :
        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
-    check(cublasLtMatmulPreferenceSetAttribute(handle, attribute, &shape.alignment, sizeof(shape.alignment)),
-          "cublasLtMatmulPreferenceSetAttribute");
+    set(preference, attribute, shape.alignment);
   }
   cublasLtMatmulHeuristicResult_t result{};
   int found = 0;
-  check(cublasLtMatmulAlgoGetHeuristic(handle_, plan.product.get(), plan.weight.get(), plan.x.get(),
-                                       plan.out.get(), plan.out.get(), handle, 1, &result, &found),
+  check(cublasLtMatmulAlgoGetHeuristic(handle_.get(), plan.product.get(), plan.weight.get(), plan.x.get(),
+                                       plan.out.get(), plan.out.get(), preference.get(), 1, &result, &found),
         "cublasLtMatmulAlgoGetHeuristic");
   if (found == 0) {
     fail("cuBLASLt has no algorithm for {} rows, {} -> {} ({})", shape.rows, shape.depth, shape.outputs,
@@ -159,7 +100,7 @@ void Linear::product(cudaStream_t stream, ConstTensor x, const void* weight, int
   if (bias != nullptr) set(p.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
   const float one = 1.0F;
   const float beta = mode == LinearOutput::kAdd ? 1.0F : 0.0F;
-  check(cublasLtMatmul(handle_, p.product.get(), &one, weight, p.weight.get(), x.raw(), p.x.get(), &beta, out,
+  check(cublasLtMatmul(handle_.get(), p.product.get(), &one, weight, p.weight.get(), x.raw(), p.x.get(), &beta, out,
                        p.out.get(), out, p.out.get(), &p.algorithm, workspace.raw(),
                        static_cast<size_t>(workspace.numel()), stream),
         "cublasLtMatmul");

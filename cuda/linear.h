@@ -4,9 +4,9 @@
 #include <map>
 #include <mutex>
 
-#include <cublasLt.h>
 #include <cuda_runtime.h>
 
+#include "cuda/blas_lt.h"
 #include "src/ops/backend.h"
 
 namespace seer::cuda {
@@ -41,7 +41,7 @@ class Linear {
   void product(cudaStream_t stream, ConstTensor x, const void* weight, int64_t outputs, const void* bias,
                LinearOutput mode, void* out, int64_t out_stride, Tensor workspace);
 
-  cublasLtHandle_t handle_ = nullptr;
+  BlasLt handle_;
   std::mutex mutex_;
   std::map<Shape, Plan> plans_;
 };

@@ -1,7 +1,5 @@
 // Pooling over blocks of tokens and over groups of heads (SEMANTICS 2 and 8): the tokens are read once, straight
 // from the projection buffer, and all pools wanted leave together, in fp32.
-#include <algorithm>
-
 #include "cuda/check.h"
 #include "cuda/device_code.cuh"
 #include "cuda/kernels.h"
@@ -19,45 +17,60 @@ struct PoolArgs {
   int block_size;
   PoolSet pools;
   const RowSpan* spans;
+  unsigned column_tiles = 0;
 };
 
 /// Pooled rows of the spans before `span`: each begins a new block.
 __device__ int64_t first_pooled_row(const PoolArgs& a, int span) {
+  if (span == 0) return 0;
   int64_t rows = 0;
+#pragma unroll 1
   for (int s = threadIdx.x; s < span; s += kThreads) {
     rows += (a.spans[s].rows + a.block_size - 1) / a.block_size;
   }
   return block_reduce<kThreads>(rows, Sum());
 }
 
-/// What a thread, then a block, knows of a channel.
-struct Pooled {
+/// What a thread, then a block, knows of a channel. Extrema cost three instructions an element: only if wanted.
+template <bool kExtrema>
+struct Pooled;
+
+template <>
+struct Pooled<false> {
+  float sum = 0;
+
+  __device__ void add(float value) { sum += value; }
+  __device__ void add(const Pooled& other) { sum += other.sum; }
+};
+
+template <>
+struct Pooled<true> {
+  float sum = 0;
   float largest = kMinusInfinity;
   float smallest = -kMinusInfinity;
-  float sum = 0;
 
   __device__ void add(float value) { add({value, value, value}); }
   __device__ void add(const Pooled& other) {
+    sum += other.sum;
     largest = max_nan(largest, other.largest);
     smallest = min_nan(smallest, other.smallest);
-    sum += other.sum;
   }
 };
 
-/// Block (block of tokens, column tile, span). A warp pools every kWarps-th row of 32 * N neighbouring channels; then
-/// the warps' results are put together, in order.
-template <typename T, int N>
-__global__ void pool_kernel(const T* x, float* out, PoolArgs a) {
+/// Block (block of tokens * column tiles + column tile, span): blocks that run together read neighbouring columns of
+/// the same rows. A warp pools every kWarps-th row of 32 * N neighbouring channels, eight loads on their way at a
+/// time; then the warps' results are put together, in order.
+template <typename T, int N, bool kExtrema>
+__global__ void __launch_bounds__(kThreads) pool_kernel(const T* x, float* out, PoolArgs a) {
   constexpr int kWarps = kThreads / 32;
   constexpr int kChannels = 32 * N;
-  __shared__ Pooled of_warp[kWarps][kChannels];
-  const auto span_index = static_cast<int>(blockIdx.z);
+  __shared__ Pooled<kExtrema> of_warp[kWarps][kChannels];
+  const auto span_index = static_cast<int>(blockIdx.y);
   const RowSpan span = a.spans[span_index];
-  const int64_t block = blockIdx.x;
+  const auto block = static_cast<int64_t>(blockIdx.x / a.column_tiles);
   if (block * a.block_size >= span.rows) return;
-  const int64_t pooled_row = first_pooled_row(a, span_index) + block;
-  const int64_t channels = static_cast<int64_t>(a.heads) * a.head_dim;
-  const int64_t first = static_cast<int64_t>(blockIdx.y) * kChannels;
+  const int channels = a.heads * a.head_dim;
+  const int first = static_cast<int>(blockIdx.x % a.column_tiles) * kChannels;
   const auto lane = static_cast<int>(threadIdx.x % 32);
   const auto warp = static_cast<int>(threadIdx.x / 32);
   const auto count =
@@ -65,8 +78,8 @@ __global__ void pool_kernel(const T* x, float* out, PoolArgs a) {
 
   if (first + lane * N < channels) {
     const T* from = x + (span.row + block * a.block_size) * a.x_stride + first + lane * N;
-    Pooled pooled[N];
-#pragma unroll 4
+    Pooled<kExtrema> pooled[N];
+#pragma unroll 8
     for (int r = warp; r < count; r += kWarps) {
       const auto values = load<T, N>(from + r * a.x_stride);
 #pragma unroll
@@ -75,13 +88,14 @@ __global__ void pool_kernel(const T* x, float* out, PoolArgs a) {
 #pragma unroll
     for (int i = 0; i < N; ++i) of_warp[warp][lane * N + i] = pooled[i];
   }
+  const int64_t pooled_row = first_pooled_row(a, span_index) + block;
   __syncthreads();
   for (int c = static_cast<int>(threadIdx.x); c < kChannels && first + c < channels; c += kThreads) {
-    Pooled pooled = of_warp[0][c];
+    Pooled<kExtrema> pooled = of_warp[0][c];
 #pragma unroll
     for (int w = 1; w < kWarps; ++w) pooled.add(of_warp[w][c]);
-    const auto head = static_cast<int>((first + c) / a.head_dim);
-    const auto channel = static_cast<int>((first + c) % a.head_dim);
+    const int head = (first + c) / a.head_dim;
+    const int channel = (first + c) % a.head_dim;
     float* to =
         out + pooled_row * a.out_stride + static_cast<int64_t>(head) * a.pools.count() * a.head_dim + channel;
     const auto emit = [&](bool wanted, float value) {
@@ -89,8 +103,10 @@ __global__ void pool_kernel(const T* x, float* out, PoolArgs a) {
       *to = value;
       to += a.head_dim;
     };
-    emit(a.pools.max, pooled.largest);
-    emit(a.pools.min, pooled.smallest);
+    if constexpr (kExtrema) {
+      emit(a.pools.max, pooled.largest);
+      emit(a.pools.min, pooled.smallest);
+    }
     emit(a.pools.avg, pooled.sum / static_cast<float>(count));
   }
 }
@@ -114,26 +130,32 @@ __global__ void group_mean_kernel(const float* x, int64_t x_stride, float* out, 
 void pool_blocks(cudaStream_t stream, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
                  PoolSet pools, Tensor out) {
   if (rows.host.empty() || x.numel() == 0) return;
-  int64_t most_rows = 0;
-  for (const RowSpan& span : rows.host) most_rows = std::max(most_rows, span.rows);
-  const PoolArgs args{.x_stride = x.row_stride(),
-                      .out_stride = out.row_stride(),
-                      .heads = static_cast<int>(x.dim(1)),
-                      .head_dim = static_cast<int>(x.dim(2)),
-                      .block_size = static_cast<int>(block_size),
-                      .pools = pools,
-                      .spans = device_table(rows)};
+  const int64_t most_blocks = ceil_div(most_rows(rows), block_size);
+  PoolArgs args{.x_stride = x.row_stride(),
+                .out_stride = out.row_stride(),
+                .heads = static_cast<int>(x.dim(1)),
+                .head_dim = static_cast<int>(x.dim(2)),
+                .block_size = static_cast<int>(block_size),
+                .pools = pools,
+                .spans = device_table(rows)};
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const auto launch = [&](auto n) {
-      const dim3 grid(ceil_div(most_rows, block_size), ceil_div(x.row_size(), 32 * n), rows.host.size());
-      pool_kernel<T, n><<<grid, kThreads, 0, stream>>>(elements<T>(x), elements<float>(out), args);
+    const auto launch = [&](auto n, auto extrema) {
+      args.column_tiles = static_cast<unsigned>(ceil_div(x.row_size(), 32 * n));
+      const dim3 grid(most_blocks * args.column_tiles, grid_axis(rows.host.size()));
+      pool_kernel<T, n, extrema><<<grid, kThreads, 0, stream>>>(elements<T>(x), elements<float>(out), args);
+    };
+    const auto launch_wide = [&](auto n) {
+      if (pools.max || pools.min)
+        launch(n, std::true_type());
+      else
+        launch(n, std::false_type());
     };
     // A thread's channels must belong to one head.
     if (vectorizes<T>(x.raw(), x.dim(2), x.row_stride(), kWide<T>)) {
-      launch(std::integral_constant<int, kWide<T>>());
+      launch_wide(std::integral_constant<int, kWide<T>>());
     } else {
-      launch(std::integral_constant<int, 1>());
+      launch_wide(std::integral_constant<int, 1>());
     }
   });
   check_launch("pool_blocks");

@@ -1,12 +1,12 @@
 // Recall of the top-k blocks of every counted row, beside that of the best possible choice (SEMANTICS 7 and 9).
 // One block computes one row: the k-th largest key is found digit by digit (radix select), then everything above
 // it counts, and of its equals those with the lowest index.
-#include <algorithm>
 #include <cmath>
 
 #include "cuda/check.h"
 #include "cuda/device_code.cuh"
 #include "cuda/kernels.h"
+#include "cuda/score_row.cuh"
 
 namespace seer::cuda {
 namespace {
@@ -109,29 +109,25 @@ struct RecallKernelArgs {
 /// Block (row, head, segment).
 __global__ void recall_kernel(RecallKernelArgs a) {
   const ScoreSegment& segment = a.segments[blockIdx.z];
-  const int64_t i = blockIdx.x;
-  const int64_t head = blockIdx.y;
-  if (i >= segment.queries.rows) return;
-  const int64_t position = segment.queries.position + i;
-  const int64_t slot = head * a.query_rows + segment.queries.row + i;
+  if (blockIdx.x >= segment.queries.rows) return;
+  const ScoreRow row = score_row(segment, a.head_count, a.query_rows, blockIdx.y, blockIdx.x);
   double recall = 0;
   double oracle = 0;
-  if (position >= segment.first_loss_row) {
-    const int64_t seen = position + 1;
-    const int64_t offset = segment.matrix * a.head_count + (head * segment.queries.rows + i) * segment.blocks;
-    const float* target = a.target + offset;
+  if (row.position >= segment.first_loss_row) {
+    const int64_t seen = row.position + 1;
+    const float* target = a.target + row.begin;
     const int64_t k = max(int64_t{1}, static_cast<int64_t>((1.0 - sqrt(1.0 - a.nz_ratio)) *
                                                            static_cast<double>(segment.blocks)));
     double mass = 0;
     for (int64_t j = threadIdx.x; j < seen; j += kThreads) mass += target[j];
     mass = block_reduce<kThreads>(mass, Sum());
     const double weight = 1.0 / (a.heads * static_cast<double>(segment.loss_rows) * a.sequences);
-    recall = weight * kept_share(a.scores + offset, target, seen, k, true, mass);
+    recall = weight * kept_share(a.scores + row.begin, target, seen, k, true, mass);
     oracle = weight * kept_share(target, target, seen, k, false, mass);
   }
   if (threadIdx.x == 0) {
-    a.recall[slot] = recall;
-    a.oracle[slot] = oracle;
+    a.recall[row.slot] = recall;
+    a.oracle[row.slot] = oracle;
   }
 }
 
@@ -159,10 +155,8 @@ size_t recall_workspace(const RecallArgs& args) {
 
 void topk_recall(cudaStream_t stream, const RecallArgs& a) {
   const ScoreLayout& layout = *a.layout;
-  int64_t most_rows = 0;
-  for (const ScoreSegment& segment : layout.segments.host)
-    most_rows = std::max(most_rows, segment.queries.rows);
-  if (most_rows == 0 || a.head_count == 0) return;
+  const int64_t longest = most_rows(layout.segments);
+  if (longest == 0 || a.head_count == 0) return;
   auto* partial = static_cast<double*>(a.workspace.raw());
   const int64_t rows = layout.num_query_rows;
   const RecallKernelArgs args{.scores = elements<float>(a.scores),
@@ -175,7 +169,7 @@ void topk_recall(cudaStream_t stream, const RecallArgs& a) {
                               .heads = static_cast<double>(a.heads),
                               .sequences = static_cast<double>(layout.sequences),
                               .nz_ratio = a.nz_ratio};
-  const dim3 grid(most_rows, a.head_count, layout.segments.host.size());
+  const dim3 grid(longest, a.head_count, grid_axis(layout.segments.host.size()));
   recall_kernel<<<grid, kThreads, 0, stream>>>(args);
   check_launch("topk_recall");
   add_recalls_kernel<<<a.head_count, kThreads, 0, stream>>>(

@@ -1,8 +1,10 @@
 // One tile of a matrix product in plain fp32 (no tensor cores: gates learn in fp32), from operands in any
 // orientation: C[m, n] += sum over k of A[m, k] B[k, n].
 //
-// 128 threads compute 64 x 64 elements, each 8 x 4 of them; 16 terms at a time wait in shared memory (8.5 KB), and
-// those of the next step are on their way in registers meanwhile.
+// A group of 128 threads computes 64 x 64 elements, each thread 8 x 4 of them; 16 terms at a time wait in shared
+// memory (8.5 KB a group), and those of the next step are on their way in registers meanwhile. Where few tiles have
+// long sums, several groups share a tile: each takes every kGroups-th step, then their sums are added pairwise in an
+// order that is always the same.
 #pragma once
 
 #include <cstdint>
@@ -12,58 +14,115 @@
 namespace seer::cuda {
 
 constexpr int kTile = 64;
-constexpr int kTileThreads = 128;
+constexpr int kTileThreads = 128;  ///< Of a group
+constexpr int kTileDepth = 16;     ///< Terms of a step
 
-/// Element (i, k) of an operand lies at data[i * i_stride + k * k_stride]; one of the strides is 1. Elements outside
-/// `rows` x `depth` read as 0.
-template <typename T>
+/// The axis of an operand along which elements are neighbours in memory.
+enum class Axis { kRows, kDepth };
+
+/// Element (i, k) of an operand lies at data[i * stride + k], or at data[i + k * stride] with kContiguous = kRows.
+/// Elements outside `rows` x `depth` read as 0.
+template <typename T, Axis kContiguous>
 struct Operand {
   const T* data;
-  int64_t i_stride, k_stride;
+  int64_t stride;
   int64_t rows, depth;
 };
 
+/// A thread's share of an operand's tile, step by step. Neighbouring threads read neighbouring addresses.
+template <typename T, Axis kContiguous, int kGroups>
+class TileReader {
+ public:
+  static constexpr int kLoads = kTile * kTileDepth / kTileThreads;
+
+  __device__ TileReader(const Operand<T, kContiguous>& operand, int64_t i0, int64_t k0) {
+    const auto thread = static_cast<int>(threadIdx.x % kTileThreads);
+    i_ = kByDepth ? thread / kTileDepth : thread % kTile;
+    k_ = kByDepth ? thread % kTileDepth : thread / kTile;
+    const int64_t i = i0 + i_;
+    const int64_t k = k0 + k_;
+    from_ = operand.data + (kByDepth ? i * operand.stride + k : i + k * operand.stride);
+    stride_ = operand.stride;
+    rows_ = static_cast<int>(min(operand.rows - i, int64_t{kTile}));
+    depth_ = operand.depth - k;
+  }
+
+  /// Reads the thread's elements of this step's tile and goes on to the next step.
+  __device__ void fetch(float (&values)[kLoads]) {
+#pragma unroll
+    for (int n = 0; n < kLoads; ++n) {
+      const bool inside = n * kRowStep < rows_ && n * kDepthStep < depth_;
+      values[n] = inside ? to_float(from_[n * (kRowStep + kDepthStep) * stride_]) : 0.0F;
+    }
+    from_ += kTileDepth * kGroups * (kByDepth ? 1 : stride_);
+    depth_ -= kTileDepth * kGroups;
+  }
+
+  __device__ void keep(const float (&values)[kLoads], float (*tile)[kTile + 4]) const {
+#pragma unroll
+    for (int n = 0; n < kLoads; ++n) tile[k_ + n * kDepthStep][i_ + n * kRowStep] = values[n];
+  }
+
+ private:
+  static constexpr bool kByDepth = kContiguous == Axis::kDepth;
+  // From a thread's element to its next, along the axis that is not contiguous.
+  static constexpr int kRowStep = kByDepth ? kTileThreads / kTileDepth : 0;
+  static constexpr int kDepthStep = kByDepth ? 0 : kTileThreads / kTile;
+
+  int i_, k_;  ///< Of the first element, in the tile
+  const T* from_;
+  int64_t stride_;
+  int rows_;       ///< From it to the operand's end, no more than matter
+  int64_t depth_;  ///< From it to the operand's end
+};
+
+template <int kGroups = 1>
 class TileProduct {
  public:
+  static constexpr int kThreads = kGroups * kTileThreads;  ///< Of the thread block
+
   /// Adds sum over k in [0, depth) for the tile whose first row of A is i0 and of B (column of C) j0. Both
   /// operands must have the same depth.
-  template <typename TA, typename TB>
-  __device__ void add(const Operand<TA>& a, int64_t i0, const Operand<TB>& b, int64_t j0) {
-    __shared__ float tile_a[kDepth][kTile + kPad];
-    __shared__ float tile_b[kDepth][kTile + kPad];
+  template <typename TA, Axis kA, typename TB, Axis kB>
+  __device__ void add(const Operand<TA, kA>& a, int64_t i0, const Operand<TB, kB>& b, int64_t j0) {
+    Tile* tile_a = reinterpret_cast<Tile*>(storage()) + 2 * group() * kTileDepth;
+    Tile* tile_b = tile_a + kTileDepth;
+    const int64_t first = group() * kTileDepth;
+    TileReader<TA, kA, kGroups> reader_a(a, i0, first);
+    TileReader<TB, kB, kGroups> reader_b(b, j0, first);
     float next_a[kLoads];
     float next_b[kLoads];
-    fetch(a, i0, 0, next_a);
-    fetch(b, j0, 0, next_b);
-    for (int64_t k0 = 0; k0 < a.depth; k0 += kDepth) {
-      __syncthreads();
-      keep(a, next_a, tile_a);
-      keep(b, next_b, tile_b);
-      __syncthreads();
-      if (k0 + kDepth < a.depth) {
-        fetch(a, i0, k0 + kDepth, next_a);
-        fetch(b, j0, k0 + kDepth, next_b);
-      }
+    reader_a.fetch(next_a);
+    reader_b.fetch(next_b);
+    for (int64_t k0 = first; k0 < a.depth; k0 += kTileDepth * kGroups) {
+      synchronize_group();
+      reader_a.keep(next_a, tile_a);
+      reader_b.keep(next_b, tile_b);
+      synchronize_group();
+      reader_a.fetch(next_a);  // zeros behind the end
+      reader_b.fetch(next_b);
 #pragma unroll
-      for (int k = 0; k < kDepth; ++k) {
-        float left[kRows];
-        float right[kColumns];
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) left[r] = tile_a[k][row(r)];
-#pragma unroll
-        for (int c = 0; c < kColumns; ++c) right[c] = tile_b[k][column(c)];
+      for (int k = 0; k < kTileDepth; ++k) {
+        const auto upper = load<float, 4>(&tile_a[k][row(0)]);
+        const auto lower = load<float, 4>(&tile_a[k][row(4)]);
+        const auto right = load<float, 4>(&tile_b[k][column(0)]);
 #pragma unroll
         for (int r = 0; r < kRows; ++r) {
+          const float left = r < 4 ? upper.values[r % 4] : lower.values[r % 4];
 #pragma unroll
-          for (int c = 0; c < kColumns; ++c) sum_[r][c] += left[r] * right[c];
+          for (int c = 0; c < kColumns; ++c) sum_[r][c] += left * right.values[c];
         }
       }
     }
   }
 
-  /// Calls function(row, column, value) for this thread's elements, relative to the tile.
+  /// After the last add(): calls function(row, column, value) for this thread's elements, relative to the tile.
   template <typename Function>
-  __device__ void for_each(Function&& function) const {
+  __device__ void for_each(Function&& function) {
+    if constexpr (kGroups > 1) {
+      add_groups();
+      if (group() > 0) return;
+    }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll
@@ -72,55 +131,53 @@ class TileProduct {
   }
 
  private:
-  static constexpr int kDepth = 16;
-  static constexpr int kPad = 4;
   static constexpr int kRows = 8;
   static constexpr int kColumns = 4;
-  static constexpr int kLoads = kTile * kDepth / kTileThreads;
+  static constexpr int kLoads = kTile * kTileDepth / kTileThreads;
+  using Tile = float[kTile + 4];  ///< One k of a tile; padded, rows stay aligned to 16 bytes
 
+  /// Tiles of A and B for every group; sums of half the groups fit as well.
+  __device__ static float* storage() {
+    __shared__ alignas(16) float memory[kGroups * 2 * kTileDepth * (kTile + 4)];
+    static_assert(kGroups * 2 * kTileDepth * (kTile + 4) >= kGroups / 2 * kTile * kTile);
+    return memory;
+  }
+
+  __device__ static int group() {
+    return kGroups == 1 ? 0 : static_cast<int>(threadIdx.x) / kTileThreads;
+  }
   // Threads 16 apart hold neighbouring groups of 8 rows; neighbouring threads neighbouring groups of 4 columns.
   __device__ static int row(int r) {
-    return static_cast<int>(threadIdx.x / 16) * kRows + r;
+    return static_cast<int>(threadIdx.x) % kTileThreads / 16 * kRows + r;
   }
   __device__ static int column(int c) {
-    return static_cast<int>(threadIdx.x % 16) * kColumns + c;
+    return static_cast<int>(threadIdx.x) % 16 * kColumns + c;
   }
 
-  /// Where this thread's n-th element of a tile lies: neighbouring threads read neighbouring addresses.
-  template <typename T>
-  __device__ static void place(const Operand<T>& operand, int n, int& i, int& k) {
-    const int at = n * kTileThreads + static_cast<int>(threadIdx.x);
-    if (operand.k_stride == 1) {
-      i = at / kDepth;
-      k = at % kDepth;
+  __device__ static void synchronize_group() {
+    if constexpr (kGroups == 1) {
+      __syncthreads();
     } else {
-      i = at % kTile;
-      k = at / kTile;
+      asm volatile("bar.sync %0, %1;" ::"r"(group() + 1), "n"(kTileThreads) : "memory");
     }
   }
 
-  template <typename T>
-  __device__ static void fetch(const Operand<T>& operand, int64_t i0, int64_t k0, float (&values)[kLoads]) {
+  /// Group 0 is left with the sums of all.
+  __device__ void add_groups() {
+    const auto thread = static_cast<int>(threadIdx.x) % kTileThreads;
 #pragma unroll
-    for (int n = 0; n < kLoads; ++n) {
-      int i = 0;
-      int k = 0;
-      place(operand, n, i, k);
-      const bool inside = i0 + i < operand.rows && k0 + k < operand.depth;
-      values[n] =
-          inside ? to_float(operand.data[(i0 + i) * operand.i_stride + (k0 + k) * operand.k_stride]) : 0.0F;
-    }
-  }
-
-  template <typename T>
-  __device__ static void keep(const Operand<T>& operand, const float (&values)[kLoads],
-                              float (&tile)[kDepth][kTile + kPad]) {
+    for (int half = kGroups / 2; half > 0; half /= 2) {
+      __syncthreads();  // tiles, or the last round's sums, have been read
+      float* slot = storage() + group() % half * kTile * kTile + thread;
+      if (group() >= half && group() < 2 * half) {
 #pragma unroll
-    for (int n = 0; n < kLoads; ++n) {
-      int i = 0;
-      int k = 0;
-      place(operand, n, i, k);
-      tile[k][i] = values[n];
+        for (int n = 0; n < kRows * kColumns; ++n) slot[n * kTileThreads] = sum_[n / kColumns][n % kColumns];
+      }
+      __syncthreads();
+      if (group() < half) {
+#pragma unroll
+        for (int n = 0; n < kRows * kColumns; ++n) sum_[n / kColumns][n % kColumns] += slot[n * kTileThreads];
+      }
     }
   }
 

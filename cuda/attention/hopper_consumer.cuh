@@ -32,9 +32,9 @@ class Consumer {
         warp_(threadIdx.x % kGroupThreads / 32),
         lane_(threadIdx.x % 32),
         row_(group_ * kConsumerRows + warp_ * 16 + lane_ / 4),
-        q_address_(ptx::shared_address(shared.q)),
-        k_address_(ptx::shared_address(shared.k)),
-        v_address_(ptx::shared_address(shared.v)) {
+        q_address_(shared_address(shared.q)),
+        k_address_(shared_address(shared.k)),
+        v_address_(shared_address(shared.v)) {
     if constexpr (kBlockSize > 0) {
       scratch_ = p_.scratch + blockIdx.x * p_.scratch_blocks * kQueryTile;
       lane_scratch_ = scratch_ + Maxima::lane_first_piece() * kQueryTile + row_ + 8 * Maxima::lane_row();
@@ -94,7 +94,7 @@ class Consumer {
     };
     const auto round_weights = [&] {
 #pragma unroll
-      for (int i = 0; i < kScores / 2; ++i) p[i] = pack(s[2 * i], s[2 * i + 1]);
+      for (int i = 0; i < kScores / 2; ++i) p[i] = pack_bf16(s[2 * i], s[2 * i + 1]);
     };
 
     ptx::mbarrier_wait(shared_.k_full[k_stage_.index], k_stage_.parity);
@@ -150,7 +150,7 @@ class Consumer {
 #pragma unroll
     for (int column = 0; column < kHeadDim; column += 16) {
       const int chunk = (column % kPanel / 8 + lane_ / 16) ^ (row % 8);  // of 16 bytes; the swizzle
-      ptx::load_matrices(q + column / 4, q_address_ + column / kPanel * kPanelBytes + row * 128 + chunk * 16);
+      ldmatrix_x4(q + column / 4, q_address_ + column / kPanel * kPanelBytes + row * 128 + chunk * 16);
     }
   }
 
@@ -208,7 +208,7 @@ class Consumer {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           const float* pair = o + (first + i) * 4 + row * 2;
-          words[i] = pack(pair[0] * inverse, pair[1] * inverse);
+          words[i] = pack_bf16(pair[0] * inverse, pair[1] * inverse);
         }
 #pragma unroll
         for (int i = 0; i < 2; ++i) exchange(words[i], words[i + 2], upper, 2);

@@ -16,9 +16,6 @@ constexpr int kScores = kConsumerRows * kKeyTile / kGroupThreads;  ///< Of a til
 struct Max {
   __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
-struct MaxNan {
-  __device__ float operator()(float a, float b) const { return max_nan(a, b); }
-};
 
 /// Elementwise maximum of `count` values over aligned groups of `lanes` lanes. Lane x of a group ends up with
 /// elements x * count / lanes and following, first in `values`; where lanes outnumber values, neighbours
@@ -133,7 +130,7 @@ struct Softmax {
 #pragma unroll
     for (int i = 0; i < kScores; ++i) {
       const int row = i / 2 % 2;
-      s[i] = ptx::exp2_approx(fmaf(s[i], scale, -reference[row]));
+      s[i] = exp2_approx(fmaf(s[i], scale, -reference[row]));
       of_tile[row] += s[i];
     }
     sum[0] += of_tile[0];
@@ -157,7 +154,7 @@ struct Softmax {
  private:
   __device__ void raise_row(int row, float maximum) {
     const float raised = fmaxf(reference[row], maximum * scale);
-    alpha[row] = ptx::exp2_approx(reference[row] - raised);
+    alpha[row] = exp2_approx(reference[row] - raised);
     reference[row] = raised;
     sum[row] *= alpha[row];
   }
@@ -171,12 +168,6 @@ __device__ inline void mask_causal(float (&s)[kScores], int ahead) {
   for (int i = 0; i < kScores; ++i) {
     if (i / 4 * 8 + i % 2 > last_seen + i / 2 % 2 * 8) s[i] = kMinusInfinity;
   }
-}
-
-/// Rounded to bf16 in pairs: the A operand of wgmma, four registers for each 16 keys.
-__device__ inline uint32_t pack(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(pair);
 }
 
 /// Block maxima of finished rows: scratch [key block][kQueryTile] holds the raw maxima of every row,

@@ -6,7 +6,6 @@
 // Every maximum is max_nan: a NaN in q or k makes the row's sum NaN, and with it each of the row's entries.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 #include "cuda/attention/attention.h"
@@ -15,7 +14,6 @@
 
 namespace seer::cuda::portable {
 
-constexpr float kMinusInfinity = -INFINITY;
 constexpr float kLn2 = 0.693147180559945309F;
 
 template <int kHeadDim>

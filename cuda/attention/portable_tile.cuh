@@ -7,6 +7,7 @@
 
 #include "cuda/attention/attention.h"
 #include "cuda/attention/ptx_sm80.cuh"
+#include "cuda/device_code.cuh"
 
 namespace seer::cuda::portable {
 

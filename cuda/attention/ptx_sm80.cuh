@@ -1,4 +1,4 @@
-// The PTX instructions of compute capability 8.0 that the portable kernels are made of, one thin function
+// The PTX instructions of compute capability 8.0 that the attention kernels are made of, one thin function
 // each. Shared memory is addressed by its 32-bit shared-window address.
 #pragma once
 
@@ -32,7 +32,7 @@ __device__ inline void cp_async_wait() {
 
 /// Loads four 8x8 matrices of 16-bit elements. Lanes 8i .. 8i+7 pass the addresses of the eight 16-byte
 /// rows of matrix i; fragment[i] of lane l then holds elements 2(l%4), 2(l%4)+1 of row l/4.
-__device__ inline void ldmatrix_x4(uint32_t (&fragment)[4], uint32_t row_address) {
+__device__ inline void ldmatrix_x4(uint32_t* fragment, uint32_t row_address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
                : "r"(row_address)
@@ -63,13 +63,6 @@ __device__ inline float exp2_approx(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
-}
-
-/// The larger of two, NaN if either is.
-__device__ inline float max_nan(float a, float b) {
-  float c;
-  asm("max.NaN.f32 %0, %1, %2;" : "=f"(c) : "f"(a), "f"(b));
-  return c;
 }
 
 /// Two floats rounded to bf16, `low` in the low half.

@@ -15,11 +15,9 @@
 
 #include <cuda.h>
 
-namespace seer::cuda::ptx {
+#include "cuda/attention/ptx_sm80.cuh"
 
-__device__ __forceinline__ uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
+namespace seer::cuda::ptx {
 
 // ---- mbarrier
 
@@ -44,41 +42,33 @@ __device__ __forceinline__ void mbarrier_arrive_expect(uint64_t& barrier, uint32
                : "memory");
 }
 
-/// Whether the phase of this parity has completed; may wait a little before it says no.
-__device__ __forceinline__ bool mbarrier_try_wait(uint64_t& barrier, uint32_t parity) {
-  uint32_t complete;
-  asm volatile(
-      "{\n"
-      ".reg .pred complete;\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 complete, [%1], %2;\n"
-      "selp.u32 %0, 1, 0, complete;\n"
-      "}\n"
-      : "=r"(complete)
-      : "r"(shared_address(&barrier)), "r"(parity)
-      : "memory");
-  return complete != 0;
-}
+#define SEER_MBARRIER_ASK(instruction, complete, barrier, parity)           \
+  asm volatile(                                                              \
+      "{\n"                                                                  \
+      ".reg .pred complete;\n"                                               \
+      "mbarrier." instruction ".parity.shared::cta.b64 complete, [%1], %2;\n" \
+      "selp.u32 %0, 1, 0, complete;\n"                                       \
+      "}\n"                                                                  \
+      : "=r"(complete)                                                       \
+      : "r"(shared_address(&(barrier))), "r"(parity)                         \
+      : "memory")
 
-/// The same without waiting.
+/// Whether the phase of this parity has completed.
 __device__ __forceinline__ bool mbarrier_test(uint64_t& barrier, uint32_t parity) {
   uint32_t complete;
-  asm volatile(
-      "{\n"
-      ".reg .pred complete;\n"
-      "mbarrier.test_wait.parity.shared::cta.b64 complete, [%1], %2;\n"
-      "selp.u32 %0, 1, 0, complete;\n"
-      "}\n"
-      : "=r"(complete)
-      : "r"(shared_address(&barrier)), "r"(parity)
-      : "memory");
+  SEER_MBARRIER_ASK("test_wait", complete, barrier, parity);
   return complete != 0;
 }
 
 /// Waits until the phase of this parity has completed.
 __device__ __forceinline__ void mbarrier_wait(uint64_t& barrier, uint32_t parity) {
-  while (!mbarrier_try_wait(barrier, parity)) {
-  }
+  uint32_t complete;
+  do {
+    SEER_MBARRIER_ASK("try_wait", complete, barrier, parity);  // sleeps a little before it says no
+  } while (complete == 0);
 }
+
+#undef SEER_MBARRIER_ASK
 
 // ---- named barriers, 1 to 15 (0 is __syncthreads)
 
@@ -209,22 +199,5 @@ __device__ __forceinline__ void wgmma_m64n64k16(float (&d)[32], const uint32_t* 
 #undef SEER_OPERANDS_32
 #undef SEER_REGISTERS_32
 #undef SEER_REGISTERS_8
-
-// ---- the rest
-
-/// Four 8x8 matrices of 16-bit elements: lanes 8 i .. 8 i + 7 hold the addresses of the rows of matrix i.
-__device__ __forceinline__ void load_matrices(uint32_t* to, uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(address)
-               : "memory");
-}
-
-/// 2^x to 2 ulp, denormals to zero.
-__device__ __forceinline__ float exp2_approx(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 }  // namespace seer::cuda::ptx

@@ -3,12 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <type_traits>
 #include <vector>
 
-#include <cublasLt.h>
-
 #include "cuda/bench/random_fill.h"
+#include "cuda/blas_lt.h"
 #include "cuda/check.h"
 
 namespace seer::cuda {
@@ -16,59 +14,9 @@ namespace {
 
 constexpr size_t kWorkspaceBytes = size_t{64} << 20;  // for split-k and stream-k; more changes nothing
 
-void check_blas(cublasStatus_t status, const char* call) {
-  if (status != CUBLAS_STATUS_SUCCESS) fail("cuBLASLt: {}: {}", call, cublasLtGetStatusString(status));
-}
-
-/// One of cuBLASLt's opaque pointers with the function that destroys it.
-template <typename Pointer, auto kDestroy>
-struct Destroy {
-  using pointer = Pointer;
-  void operator()(Pointer object) const { kDestroy(object); }
-};
-template <typename Pointer, auto kDestroy>
-using Owned = std::unique_ptr<std::remove_pointer_t<Pointer>, Destroy<Pointer, kDestroy>>;
-
-using Handle = Owned<cublasLtHandle_t, cublasLtDestroy>;
-using MatmulDesc = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
-using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
-using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
-
-Handle make_handle() {
-  cublasLtHandle_t handle = nullptr;
-  check_blas(cublasLtCreate(&handle), "cublasLtCreate");
-  return Handle(handle);
-}
-
 /// cuBLASLt stores columns: our row-major [rows, width] is its [width, rows].
-Layout make_layout(int64_t rows, int64_t width) {
-  cublasLtMatrixLayout_t layout = nullptr;
-  check_blas(cublasLtMatrixLayoutCreate(&layout, CUDA_R_16BF, static_cast<uint64_t>(width),
-                                        static_cast<uint64_t>(rows), width),
-             "cublasLtMatrixLayoutCreate");
-  return Layout(layout);
-}
-
-/// C^T = W A^T, where cuBLASLt sees W as [k, n] and so must transpose it.
-MatmulDesc make_product() {
-  cublasLtMatmulDesc_t product = nullptr;
-  check_blas(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
-  MatmulDesc owned(product);
-  const cublasOperation_t transpose = CUBLAS_OP_T;
-  check_blas(
-      cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof(transpose)),
-      "cublasLtMatmulDescSetAttribute");
-  return owned;
-}
-
-Preference make_preference() {
-  cublasLtMatmulPreference_t preference = nullptr;
-  check_blas(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate");
-  Preference owned(preference);
-  check_blas(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                  &kWorkspaceBytes, sizeof(kWorkspaceBytes)),
-             "cublasLtMatmulPreferenceSetAttribute");
-  return owned;
+BlasLtLayout row_major(int64_t rows, int64_t width) {
+  return make_layout(CUDA_R_16BF, width, rows, width);
 }
 
 struct CudaFree {
@@ -96,24 +44,25 @@ GemmCeiling measure_gemm(const GemmShape& shape, GpuTimer& timer) {
   const DeviceMemory c = allocate(static_cast<size_t>(shape.m * shape.n) * sizeof(__nv_bfloat16));
   const DeviceMemory workspace = allocate(kWorkspaceBytes);
 
-  const Handle handle = make_handle();
-  const MatmulDesc product = make_product();
-  const Layout a_layout = make_layout(shape.m, shape.k);
-  const Layout w_layout = make_layout(shape.n, shape.k);
-  const Layout c_layout = make_layout(shape.m, shape.n);
+  const BlasLt handle = make_blas_lt();
+  const BlasLtProduct product = make_product();
+  const BlasLtLayout a_layout = row_major(shape.m, shape.k);
+  const BlasLtLayout w_layout = row_major(shape.n, shape.k);
+  const BlasLtLayout c_layout = row_major(shape.m, shape.n);
 
+  const BlasLtPreference preference = make_preference(kWorkspaceBytes);
   constexpr int kMostCandidates = 8;
   std::array<cublasLtMatmulHeuristicResult_t, kMostCandidates> candidates;
   int count = 0;
-  check_blas(cublasLtMatmulAlgoGetHeuristic(handle.get(), product.get(), w_layout.get(), a_layout.get(),
-                                            c_layout.get(), c_layout.get(), make_preference().get(),
+  check(cublasLtMatmulAlgoGetHeuristic(handle.get(), product.get(), w_layout.get(), a_layout.get(),
+                                            c_layout.get(), c_layout.get(), preference.get(),
                                             kMostCandidates, candidates.data(), &count),
              "cublasLtMatmulAlgoGetHeuristic");
 
   const auto run = [&](const cublasLtMatmulAlgo_t& algorithm) {
     const float one = 1.0F;
     const float zero = 0.0F;
-    check_blas(cublasLtMatmul(handle.get(), product.get(), &one, w.get(), w_layout.get(), a.get(),
+    check(cublasLtMatmul(handle.get(), product.get(), &one, w.get(), w_layout.get(), a.get(),
                               a_layout.get(), &zero, c.get(), c_layout.get(), c.get(), c_layout.get(),
                               &algorithm, workspace.get(), kWorkspaceBytes, timer.stream()),
                "cublasLtMatmul");

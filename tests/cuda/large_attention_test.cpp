@@ -53,6 +53,7 @@ struct LargeCase {
   int64_t head_dim;
   int64_t block;
   bool portable;
+  int64_t samples;   ///< Block rows checked
   double tolerance;  ///< Of T; logsumexp is added up term by term in fp32, small terms onto a large sum
 };
 
@@ -116,7 +117,6 @@ TEST_P(LargeAttention, SampledRowsMatchFp64) {
   const std::vector<float> logsumexp = download(*backend, *queue, args.logsumexp);
 
   // The first and the last block rows and some between, heads in turn.
-  constexpr int64_t kSamples = 16;
   const int64_t group = c.heads / c.kv_heads;
   const int64_t first_kv_head = c.kv_heads - c.kv_heads_used;
   std::vector<ReferenceHead> references;
@@ -126,8 +126,8 @@ TEST_P(LargeAttention, SampledRowsMatchFp64) {
   }
   ThreadPool pool(ThreadPool::hardware_threads());
   const int64_t num_blocks = blocks.max_blocks;
-  for (int64_t sample = 0; sample < kSamples; ++sample) {
-    const int64_t block_row = sample * (num_blocks - 1) / (kSamples - 1);
+  for (int64_t sample = 0; sample < c.samples; ++sample) {
+    const int64_t block_row = sample * (num_blocks - 1) / (c.samples - 1);
     const int64_t h = sample % c.heads_used;
     SCOPED_TRACE(fmt::format("block row {} of head {}", block_row, args.head_begin + h));
     const int64_t first = block_row * c.block;
@@ -183,9 +183,10 @@ std::vector<LargeCase> large_cases() {
   std::vector<LargeCase> cases;
   for (const bool portable : {true, false}) {
     const std::string path = portable ? "portable" : "default";
-    cases.push_back({path + "_65536_tokens", 65536, 8, 2, 8, 2, 128, 64, portable, 1e-5});
+    cases.push_back({path + "_65536_tokens", 65536, 8, 2, 8, 2, 128, 64, portable, 64, 1e-5});
+    cases.push_back({path + "_131072_tokens", 131072, 8, 2, 8, 2, 128, 64, portable, 64, 1e-5});
     // q and o have 2.4e9 elements, the heads computed lie at their end.
-    cases.push_back({path + "_more_than_2_to_31_elements", 262144, 72, 8, 2, 1, 128, 32, portable, 1e-5});
+    cases.push_back({path + "_more_than_2_to_31_elements", 262144, 72, 8, 2, 1, 128, 32, portable, 16, 1e-5});
   }
   return cases;
 }

@@ -86,6 +86,7 @@ OpCases head_linear_cases() {
     for (const HeadLinearCase& c : {HeadLinearCase{"query_heads", 129, 6, 6, 20, 12, dtype},
                                     HeadLinearCase{"kv_heads", 257, 2, 2, 130, 9, dtype, true},
                                     HeadLinearCase{"kv_to_query_heads", 65, 2, 6, 48, 17, dtype},
+                                    HeadLinearCase{"many_rows", 1001, 1, 2, 70, 66, dtype},
                                     HeadLinearCase{"one_row", 1, 1, 4, 257, 8, dtype, true},
                                     HeadLinearCase{"one_of_all", 1, 1, 1, 1, 1, dtype}}) {
       cases.push_back(forward(c));

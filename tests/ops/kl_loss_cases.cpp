@@ -130,6 +130,16 @@ OpCases kl_loss_cases() {
       list.push_back(
           {"decode_all_rows" + mean, ScoreKind::kDecode, whole({40, 20}), 16, reduction, dtype, 4, 2, 0.0});
     }
+    // The last rows of sequences of up to 16,384 blocks and more; odd numbers of blocks do not keep rows aligned.
+    for (const int64_t blocks : {255, 1024, 1025, 4095, 4097, 16384, 16387}) {
+      const Pack last_rows = {{16 * blocks, {{16 * (blocks - 2), 32}}}};
+      list.push_back({fmt::format("last_rows_of_{}{}", blocks, mean), ScoreKind::kPrefill, last_rows, 16,
+                      reduction, DType::kF32, 2, 2});
+    }
+    // A short sequence beside a long one: rows of both sizes in one call.
+    list.push_back({"short_and_long" + mean, ScoreKind::kPrefill,
+                    Pack{{16 * 1500, {{16 * 1498, 32}}}, {16 * 40, {{0, 16 * 40}}}}, 16, reduction,
+                    DType::kF32, 2, 2});
     list.push_back({"loss_only" + mean, ScoreKind::kPrefill, whole({300, 33}), 16, reduction, DType::kF32, 3,
                     3, 0.5, false});
     list.push_back({"large_scores" + mean, ScoreKind::kPrefill, whole({300, 33}), 16, reduction, DType::kF32,
