@@ -1,11 +1,9 @@
 // One rank that the launcher started: its process, and what it prints.
 #pragma once
 
-#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <sys/types.h>

@@ -169,6 +169,10 @@ RankInfo of_open_mpi(const Environment& environment) {
   return info;
 }
 
+[[noreturn]] void refuse_node_list(std::string_view list, std::string_view variable) {
+  fail_usage("{}=\"{}\" (set by Slurm) is no list of nodes: \"n[1-2,5]\" was expected", variable, list);
+}
+
 /// The node on which Slurm puts task 0.
 std::string slurm_head(const Variables& variables) {
   for (const std::string_view name : {"SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"}) {
@@ -277,10 +281,6 @@ RankInfo read_launch_env(const Environment& environment) {
 }
 
 std::string first_host(std::string_view node_list, std::string_view variable) {
-  const auto refuse = [&] [[noreturn]] {
-    fail_usage("{}=\"{}\" (set by Slurm) is no list of nodes: \"n[1-2,5]\" was expected", variable,
-               node_list);
-  };
   std::string host;
   for (size_t i = 0; i < node_list.size() && node_list[i] != ','; ++i) {
     if (node_list[i] != '[') {
@@ -288,14 +288,15 @@ std::string first_host(std::string_view node_list, std::string_view variable) {
       continue;
     }
     const size_t end = node_list.find(']', i);
-    if (end == std::string_view::npos) refuse();
+    if (end == std::string_view::npos) refuse_node_list(node_list, variable);
     const std::string_view ranges = node_list.substr(i + 1, end - i - 1);
     const std::string_view first = ranges.substr(0, ranges.find_first_of("-,"));
-    if (first.empty() || first.find_first_not_of("0123456789") != std::string_view::npos) refuse();
+    if (first.empty() || first.find_first_not_of("0123456789") != std::string_view::npos)
+      refuse_node_list(node_list, variable);
     host += first;
     i = end;
   }
-  if (host.empty() || host.find(']') != std::string::npos) refuse();
+  if (host.empty() || host.find(']') != std::string::npos) refuse_node_list(node_list, variable);
   return host;
 }
 

@@ -31,11 +31,11 @@ void end_process(const std::string& message) {
 
 ControlPlane::Watch::Watch(JoinOptions options, Joined joined)
     : rank_(options.rank),
+      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       members_(std::move(joined.members)),
       timeout_(options.timeout),
       beat_(std::clamp(options.timeout / 4, milliseconds(1), kSlowestBeat)),
       on_failure_(options.on_failure ? std::move(options.on_failure) : end_process),
-      wake_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       early_(std::move(joined.early)) {
   if (!wake_.valid()) fail_errno("cannot make an eventfd", errno);
   for (size_t i = 0; i < joined.connections.size(); ++i) {

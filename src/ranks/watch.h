@@ -51,11 +51,11 @@ class ControlPlane::Watch {
   bool is_head() const { return rank_ == 0; }
 
   const int rank_;
+  Fd wake_;  ///< An eventfd
   const std::vector<Member> members_;
   const std::chrono::milliseconds timeout_;
   const std::chrono::milliseconds beat_;
   const std::function<void(const std::string&)> on_failure_;
-  Fd wake_;  ///< An eventfd
 
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -72,9 +72,9 @@ class ControlPlane::Watch {
   std::vector<Peer> peers_;
   std::vector<Frame> early_;              ///< Joined::early
   std::optional<std::string> own_share_;  ///< On rank 0
-  bool own_goodbye_ = false;
   Clock::time_point next_beat_;
   End end_ = End::kNotYet;
+  bool own_goodbye_ = false;
   std::string sentence_;  ///< Of End::kLost
 
   std::thread thread_;
