@@ -92,16 +92,10 @@ struct Team {
   static constexpr int kStep = 4 * kSize;              ///< From a thread's quad to its next
   static constexpr int kReach = kKept * kStep;         ///< What the team holds of a row
 
-  __device__ static int64_t row() {
-    return static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.x / kSize;
-  }
-  __device__ static bool leads() {
-    return threadIdx.x % kSize == 0;
-  }
+  __device__ static int64_t row() { return static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.x / kSize; }
+  __device__ static bool leads() { return threadIdx.x % kSize == 0; }
   /// Column of the thread's n-th quad.
-  __device__ static int column(int n) {
-    return n * kStep + 4 * static_cast<int>(threadIdx.x % kSize);
-  }
+  __device__ static int column(int n) { return n * kStep + 4 * static_cast<int>(threadIdx.x % kSize); }
   template <typename T, typename Op>
   __device__ static T reduce(T value, Op op) {
     return block_reduce<kSize>(value, op);
