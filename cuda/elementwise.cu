@@ -47,21 +47,25 @@ __global__ void swiglu_kernel(const T* gate_up, int64_t stride, int64_t rows, in
   store<T, N>(out + row * out_stride + column, result);
 }
 
-/// Threads (pieces of a row, rows). Every bad thread writes the same value, so their race decides nothing.
+/// Threads (pieces of a row, rows). A thread has four loads on their way at a time: of four rows, or of the only one.
+/// Every bad thread writes the same value, so their race decides nothing.
 template <typename T, int N>
 __global__ void flag_not_finite_kernel(const T* x, int64_t stride, int64_t rows, int64_t row_size,
                                        double* slot) {
-  constexpr int kLoads = 4;  // on their way at a time
-  const int64_t step = static_cast<int64_t>(gridDim.x) * kThreads * N;
+  constexpr int kLoads = 4;
+  const int64_t width = static_cast<int64_t>(gridDim.x) * kThreads * N;
+  const int64_t row_step = rows > 1 ? gridDim.y : 0;
+  const int64_t column_step = rows > 1 ? 0 : width;
   bool bad = false;
-  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
-    const T* from = x + row * stride;
-    for (int64_t c = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N; c < row_size;
-         c += kLoads * step) {
+  for (int64_t row = blockIdx.y; row<rows; row += rows> 1 ? kLoads * row_step : 1) {
+    for (int64_t c = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * N;
+         c<row_size; c += rows> 1 ? width : kLoads * column_step) {
       Vector<T, N> values[kLoads] = {};
 #pragma unroll
       for (int n = 0; n < kLoads; ++n) {
-        if (c + n * step < row_size) values[n] = load<T, N>(from + c + n * step);
+        const int64_t r = row + n * row_step;
+        const int64_t column = c + n * column_step;
+        if (r < rows && column < row_size) values[n] = load<T, N>(x + r * stride + column);
       }
 #pragma unroll
       for (const Vector<T, N>& vector : values) {

@@ -40,12 +40,12 @@ __global__ void __launch_bounds__(kTileThreads)
   const int64_t last = min(segment.queries.rows, i0 + kTile) - 1;
   if (j0 >= s.visible(segment.queries.position + last)) return;
   TileProduct product;
-  product.add(ByDepth{queries + segment.queries.row * s.query_stride + h * s.d, s.query_stride,
-                      segment.queries.rows, s.d},
-              i0,
-              ByDepth{keys + segment.key_row * s.key_stride + h / s.group * s.d, s.key_stride, segment.blocks,
-                      s.d},
-              j0);
+  product.add(
+      ByDepth{queries + segment.queries.row * s.query_stride + h * s.d, s.query_stride, segment.queries.rows,
+              s.d},
+      i0,
+      ByDepth{keys + segment.key_row * s.key_stride + h / s.group * s.d, s.key_stride, segment.blocks, s.d},
+      j0);
   float* matrix = scores + matrix_begin(segment, s.head_count, head);
   product.for_each([&](int r, int c, float value) {
     if (i0 + r < segment.queries.rows && j0 + c < segment.blocks) {
@@ -67,10 +67,10 @@ __global__ void __launch_bounds__(kTileThreads)
   const int64_t last = min(segment.queries.rows, i0 + kTile) - 1;
   const int64_t depth = min(segment.blocks, s.visible(segment.queries.position + last));
   TileProduct product;
-  product.add(
-      ByDepth{score_gradient + matrix_begin(segment, s.head_count, head), segment.blocks,
-              segment.queries.rows, depth},
-      i0, ByRows{keys + segment.key_row * s.key_stride + h / s.group * s.d, s.key_stride, s.d, depth}, c0);
+  product.add(ByDepth{score_gradient + matrix_begin(segment, s.head_count, head), segment.blocks,
+                      segment.queries.rows, depth},
+              i0, ByRows{keys + segment.key_row * s.key_stride + h / s.group * s.d, s.key_stride, s.d, depth},
+              c0);
   product.for_each([&](int r, int c, float value) {
     if (i0 + r < segment.queries.rows && c0 + c < s.d) {
       query_gradient[(segment.queries.row + i0 + r) * gradient_stride + h * s.d + c0 + c] = s.scale * value;

@@ -47,7 +47,7 @@ struct RowSums {
       const float z = e < count ? scores.values[e] - maximum : kNothing;
       // A NaN score must reach the loss even where T is 0, so only the logarithm of T is left out there.
       const float log_t = logf(t > 0 ? t : 1.0F);
-      scores.values[e] = expf(z);
+      scores.values[e] = exp2_approx(z * kLog2E);
       of_exponentials += scores.values[e];
       of_mass += t;
       of_cross += t * (log_t - z);
@@ -58,6 +58,7 @@ struct RowSums {
   }
 
  private:
+  static constexpr float kLog2E = 1.44269504F;
   static constexpr float kNothing = -1e4F;  ///< Finite, with e^kNothing = 0
 };
 
@@ -168,8 +169,9 @@ template <int kTeam>
 __global__ void __launch_bounds__(Team<kTeam>::kBlockThreads) kl_kernel(KlKernelArgs a) {
   __shared__ KeptRow<kTeam> kept;
   const ScoreSegment& segment = a.segments[blockIdx.z];
-  const int64_t i = Team<kTeam>::row();
-  if (team_size(segment.blocks) != kTeam || i >= segment.queries.rows) return;
+  // The last row first: those at the end see the most, and the short ones fill the gaps that they leave.
+  const int64_t i = segment.queries.rows - 1 - Team<kTeam>::row();
+  if (team_size(segment.blocks) != kTeam || i < 0) return;
   const ScoreRow row = score_row(segment, a.head_count, a.query_rows, blockIdx.y, i);
   const bool counted = row.position >= segment.first_loss_row;
   const auto seen = counted ? static_cast<int>(a.visible(row.position)) : 0;
@@ -222,7 +224,7 @@ void kl_loss(cudaStream_t stream, const KlArgs& a) {
     check_launch("kl_loss");
   });
   add_losses_kernel<<<a.head_count, kSumThreads, 0, stream>>>(partial, layout.num_query_rows, a.loss_factor,
-                                                      elements<double>(a.losses));
+                                                              elements<double>(a.losses));
   check_launch("kl_loss (sums)");
 }
 

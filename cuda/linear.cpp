@@ -100,8 +100,8 @@ void Linear::product(cudaStream_t stream, ConstTensor x, const void* weight, int
   if (bias != nullptr) set(p.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
   const float one = 1.0F;
   const float beta = mode == LinearOutput::kAdd ? 1.0F : 0.0F;
-  check(cublasLtMatmul(handle_.get(), p.product.get(), &one, weight, p.weight.get(), x.raw(), p.x.get(), &beta, out,
-                       p.out.get(), out, p.out.get(), &p.algorithm, workspace.raw(),
+  check(cublasLtMatmul(handle_.get(), p.product.get(), &one, weight, p.weight.get(), x.raw(), p.x.get(),
+                       &beta, out, p.out.get(), out, p.out.get(), &p.algorithm, workspace.raw(),
                        static_cast<size_t>(workspace.numel()), stream),
         "cublasLtMatmul");
 }

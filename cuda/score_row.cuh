@@ -1,8 +1,8 @@
 // Rows of score matrices (ScoreSegment, src/ops/layout.h) and the threads that compute them.
 //
-// A row is the work of a team of threads: a warp, or a whole thread block where the row is long. Each thread holds up
-// to 32 of its elements in registers, so that rows of up to 16,384 are read once. How many threads a row gets, and
-// with it the order of its sums, depends on its matrix alone, not on the pack or the range of heads around it.
+// A row is the work of a team of threads: a warp, or a whole thread block where the row is long, so that a thread's
+// share is at most 32 elements up to 16,384 blocks. How many threads a row gets, and with it the order of its sums,
+// depends on its matrix alone, not on the pack or the range of heads around it.
 #pragma once
 
 #include <algorithm>
@@ -88,20 +88,14 @@ template <int kSize>
 struct Team {
   static constexpr int kBlockThreads = kSize < 128 ? 128 : kSize;
   static constexpr int kRows = kBlockThreads / kSize;  ///< Of a thread block, whose axis of rows is x
-  static constexpr int kKept = 8;                      ///< Quads that a thread holds
+  static constexpr int kKept = 8;                      ///< Quads of a thread's share
   static constexpr int kStep = 4 * kSize;              ///< From a thread's quad to its next
-  static constexpr int kReach = kKept * kStep;         ///< What the team holds of a row
+  static constexpr int kReach = kKept * kStep;         ///< What such shares cover of a row
 
-  __device__ static int64_t row() {
-    return static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.x / kSize;
-  }
-  __device__ static bool leads() {
-    return threadIdx.x % kSize == 0;
-  }
+  __device__ static int64_t row() { return static_cast<int64_t>(blockIdx.x) * kRows + threadIdx.x / kSize; }
+  __device__ static bool leads() { return threadIdx.x % kSize == 0; }
   /// Column of the thread's n-th quad.
-  __device__ static int column(int n) {
-    return n * kStep + 4 * static_cast<int>(threadIdx.x % kSize);
-  }
+  __device__ static int column(int n) { return n * kStep + 4 * static_cast<int>(threadIdx.x % kSize); }
   template <typename T, typename Op>
   __device__ static T reduce(T value, Op op) {
     return block_reduce<kSize>(value, op);

@@ -70,7 +70,7 @@ __device__ void compute_row(const float* maxima, float* target, const ScoreSegme
   const auto factor = static_cast<float>(1.0 / Team::reduce(sum, Sum()));
 
   const auto write = [&](int column, Quad quad) {
-    // Above the diagonal T is 0 even where the row is NaN.
+  // Above the diagonal T is 0 even where the row is NaN.
 #pragma unroll
     for (int e = 0; e < 4; ++e) quad.values[e] = column + e < seen ? quad.values[e] * factor : 0.0F;
     write_quad<kAligned>(target, column, blocks, quad);

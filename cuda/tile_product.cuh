@@ -94,12 +94,13 @@ class TileProduct {
     float next_b[kLoads];
     reader_a.fetch(next_a);
     reader_b.fetch(next_b);
-    for (int64_t k0 = first; k0 < a.depth; k0 += kTileDepth * kGroups) {
-      synchronize_group();
+    for (int64_t k0 = 0; k0 < a.depth;
+         k0 += kTileDepth * kGroups) {  // as often for every group: zeros follow the end
+      __syncthreads();
       reader_a.keep(next_a, tile_a);
       reader_b.keep(next_b, tile_b);
-      synchronize_group();
-      reader_a.fetch(next_a);  // zeros behind the end
+      __syncthreads();
+      reader_a.fetch(next_a);
       reader_b.fetch(next_b);
 #pragma unroll
       for (int k = 0; k < kTileDepth; ++k) {
@@ -152,14 +153,6 @@ class TileProduct {
   }
   __device__ static int column(int c) {
     return static_cast<int>(threadIdx.x) % 16 * kColumns + c;
-  }
-
-  __device__ static void synchronize_group() {
-    if constexpr (kGroups == 1) {
-      __syncthreads();
-    } else {
-      asm volatile("bar.sync %0, %1;" ::"r"(group() + 1), "n"(kTileThreads) : "memory");
-    }
   }
 
   /// Group 0 is left with the sums of all.

@@ -42,15 +42,16 @@ __device__ __forceinline__ void mbarrier_arrive_expect(uint64_t& barrier, uint32
                : "memory");
 }
 
-#define SEER_MBARRIER_ASK(instruction, complete, barrier, parity)           \
-  asm volatile(                                                              \
-      "{\n"                                                                  \
-      ".reg .pred complete;\n"                                               \
-      "mbarrier." instruction ".parity.shared::cta.b64 complete, [%1], %2;\n" \
-      "selp.u32 %0, 1, 0, complete;\n"                                       \
-      "}\n"                                                                  \
-      : "=r"(complete)                                                       \
-      : "r"(shared_address(&(barrier))), "r"(parity)                         \
+#define SEER_MBARRIER_ASK(instruction, complete, barrier, parity) \
+  asm volatile(                                                   \
+      "{\n"                                                       \
+      ".reg .pred complete;\n"                                    \
+      "mbarrier." instruction                                     \
+      ".parity.shared::cta.b64 complete, [%1], %2;\n"             \
+      "selp.u32 %0, 1, 0, complete;\n"                            \
+      "}\n"                                                       \
+      : "=r"(complete)                                            \
+      : "r"(shared_address(&(barrier))), "r"(parity)              \
       : "memory")
 
 /// Whether the phase of this parity has completed.

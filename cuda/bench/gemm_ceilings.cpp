@@ -55,17 +55,17 @@ GemmCeiling measure_gemm(const GemmShape& shape, GpuTimer& timer) {
   std::array<cublasLtMatmulHeuristicResult_t, kMostCandidates> candidates;
   int count = 0;
   check(cublasLtMatmulAlgoGetHeuristic(handle.get(), product.get(), w_layout.get(), a_layout.get(),
-                                            c_layout.get(), c_layout.get(), preference.get(),
-                                            kMostCandidates, candidates.data(), &count),
-             "cublasLtMatmulAlgoGetHeuristic");
+                                       c_layout.get(), c_layout.get(), preference.get(), kMostCandidates,
+                                       candidates.data(), &count),
+        "cublasLtMatmulAlgoGetHeuristic");
 
   const auto run = [&](const cublasLtMatmulAlgo_t& algorithm) {
     const float one = 1.0F;
     const float zero = 0.0F;
-    check(cublasLtMatmul(handle.get(), product.get(), &one, w.get(), w_layout.get(), a.get(),
-                              a_layout.get(), &zero, c.get(), c_layout.get(), c.get(), c_layout.get(),
-                              &algorithm, workspace.get(), kWorkspaceBytes, timer.stream()),
-               "cublasLtMatmul");
+    check(cublasLtMatmul(handle.get(), product.get(), &one, w.get(), w_layout.get(), a.get(), a_layout.get(),
+                         &zero, c.get(), c_layout.get(), c.get(), c_layout.get(), &algorithm, workspace.get(),
+                         kWorkspaceBytes, timer.stream()),
+          "cublasLtMatmul");
   };
 
   std::vector<GpuTimer::Enqueue> runs;

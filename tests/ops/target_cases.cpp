@@ -73,9 +73,9 @@ OpCase target(const std::string& name, const Pack& pack, int64_t fine, int64_t c
 OpCases target_cases() {
   const Pack pack = whole({300, 16, 17, 129});
   const Pack chunks = {{301, {{128, 128}, {256, 45}}}, {64, {{0, 64}}}};
-  OpCases cases = {target("pack", pack, 16, 16),     target("pack", pack, 16, 32),
-                   target("pack", pack, 16, 128),    target("pack", pack, 32, 64),
-                   target("chunks", chunks, 16, 64), target("chunks", chunks, 32, 128),
+  OpCases cases = {target("pack", pack, 16, 16),        target("pack", pack, 16, 32),
+                   target("pack", pack, 16, 128),       target("pack", pack, 32, 64),
+                   target("chunks", chunks, 16, 64),    target("chunks", chunks, 32, 128),
                    target("peaked", pack, 16, 64, 30.0)};
   // The last rows of sequences of up to 16,384 blocks and more; odd numbers of blocks do not keep rows aligned.
   for (const int64_t blocks : {255, 1024, 1025, 4095, 4097, 16384, 16387}) {
