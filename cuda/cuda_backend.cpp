@@ -108,7 +108,10 @@ class CudaBackend final : public Backend {
     return buffer;
   }
 
-  std::unique_ptr<Queue> make_queue(const std::string&) override { return std::make_unique<CudaQueue>(); }
+  /// What other ranks wait for goes first.
+  std::unique_ptr<Queue> make_queue(const std::string& name) override {
+    return std::make_unique<CudaQueue>(/*urgent=*/name == "exchange");
+  }
   std::unique_ptr<Event> make_event() override { return std::make_unique<CudaEvent>(); }
 
   void record(Queue& queue, Event& event) override {

@@ -15,9 +15,13 @@ CudaEvent::~CudaEvent() {
   cudaEventDestroy(event_);
 }
 
-CudaQueue::CudaQueue() {
+CudaQueue::CudaQueue(bool urgent) {
+  int least = 0;
+  int greatest = 0;
+  check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
   cudaStream_t stream = nullptr;
-  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, urgent ? greatest : least),
+        "cudaStreamCreateWithPriority");
   stream_.reset(stream);
   void* fault = nullptr;
   check(cudaHostAlloc(&fault, sizeof(DeviceFault), cudaHostAllocMapped), "cudaHostAlloc");

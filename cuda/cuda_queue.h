@@ -33,7 +33,8 @@ class CudaEvent final : public Event {
 
 class CudaQueue final : public Queue {
  public:
-  CudaQueue();
+  /// The device runs the kernels of an urgent queue first where several wait for room.
+  explicit CudaQueue(bool urgent = false);
   ~CudaQueue() override;
   CudaQueue(const CudaQueue&) = delete;
   CudaQueue& operator=(const CudaQueue&) = delete;

@@ -40,8 +40,8 @@ struct Mode {
 struct ModeResult {
   Mode mode;
   std::vector<double> seconds;  ///< Of a step, by rank: medians
-  double waited = 0;            ///< Share of a profiled step in which compute waited for other ranks; the worst rank
-  double peak_gb = 0;           ///< Device memory in use, the worst rank
+  double waited = 0;   ///< Share of a profiled step in which compute waited for other ranks; the worst rank
+  double peak_gb = 0;  ///< Device memory in use, the worst rank
   double planned_gb = 0;
 
   double slowest() const { return *std::max_element(seconds.begin(), seconds.end()); }
@@ -63,13 +63,17 @@ double used_gb() {
 class RanksBench {
  public:
   explicit RanksBench(const BenchRanksOptions& options)
-      : options_(options), config_(make_config(options)), ranks_(config_), model_(bench_model(options.model_config)) {
-    if (ranks_.alone()) fail_usage("bench ranks measures several GPUs: start it with --gpus 0,1 or under a launcher");
+      : options_(options),
+        config_(make_config(options)),
+        ranks_(config_),
+        model_(bench_model(options.model_config)) {
+    if (ranks_.alone())
+      fail_usage("bench ranks measures several GPUs: start it with --gpus 0,1 or under a launcher");
     if (options.layers > 0) model_.num_layers = std::min(options.layers, model_.num_layers);
     model_.tie_word_embeddings = true;  // training loads no head
     backend_ = make_backend(config_);
     profiled_.emplace(*backend_);
-    ranks_.connect(*backend_);
+    ranks_.connect(*profiled_);
   }
 
   void run() {
@@ -106,7 +110,7 @@ class RanksBench {
   FrozenWeights& weights_of(const Mode& mode, const RankGroups& groups) {
     if (weights_ && weights_are_sharded_ == mode.shard && !mode.shard) return *weights_;
     weights_.reset();
-    const auto upload = backend_->make_queue("upload");
+    const auto upload = profiled_->make_queue("upload");
     WeightOptions options{.head = false, .shard = groups.shard.get(), .exchange = groups.exchange.get()};
     weights_.emplace(FrozenWeights::random(*profiled_, *upload, model_, kSeed, options));
     weights_are_sharded_ = mode.shard;
@@ -139,7 +143,8 @@ class RanksBench {
     std::vector<double> seconds;
     for (int64_t i = 0; i < options_.steps; ++i) seconds.push_back(timed_step());
     ModeResult result{.mode = mode, .seconds = {}};
-    profiled_->start_recording(session->queue(), 4096 * static_cast<size_t>(options_.batch_size) * model_.num_layers);
+    profiled_->start_recording(session->queue(),
+                               4096 * static_cast<size_t>(options_.batch_size) * model_.num_layers);
     const double profiled = timed_step();
     double waited = 0;
     for (const cuda::OpTime& op : profiled_->finish_recording()) {
@@ -147,8 +152,8 @@ class RanksBench {
     }
     size_t planned = 0;
     for (const MemoryItem& item : session->memory()) planned += item.bytes;
-    const std::vector<std::string> all = ranks_.exchange(
-        fmt::format("{} {} {} {}", median(seconds), waited / profiled, used_gb(), 1e-9 * static_cast<double>(planned)));
+    const std::vector<std::string> all = ranks_.exchange(fmt::format(
+        "{} {} {} {}", median(seconds), waited / profiled, used_gb(), 1e-9 * static_cast<double>(planned)));
     for (const std::string& said : all) {
       double rank_seconds = 0;
       double rank_waited = 0;
@@ -193,8 +198,10 @@ class RanksBench {
     report["ranks"] = ranks_.info().size;
     report["modes"] = Json::array();
     fmt::print("{} ranks on {} machine(s), {} over {}; {} layers; medians of {} steps\n", ranks_.info().size,
-               ranks_.info().nodes, backend_->name(), ranks_.groups().world->name(), model_.num_layers, options_.steps);
-    TextTable table({"mode", "tokens a step", "s", "tokens/s", "x one GPU", "waited", "peak GB", "planned GB"});
+               ranks_.info().nodes, backend_->name(), ranks_.groups().world->name(), model_.num_layers,
+               options_.steps);
+    TextTable table(
+        {"mode", "tokens a step", "s", "tokens/s", "x one GPU", "waited", "peak GB", "planned GB"});
     for (const ModeResult& result : results) {
       const auto one = alone(results, result);
       const double batch = static_cast<double>(options_.batch_size);
@@ -203,8 +210,9 @@ class RanksBench {
       std::string by_rank;
       for (const double s : result.seconds) by_rank += fmt::format("{}{:.3f}", by_rank.empty() ? "" : " ", s);
       table.add_row({result.mode.name, fmt::format("{:.0f}", batch * result.tokens_per_step()), by_rank,
-                     fmt::format("{:.0f}", batch * result.speed()), gain, fmt::format("{:.2f}%", 100 * result.waited),
-                     fmt::format("{:.2f}", result.peak_gb), fmt::format("{:.2f}", result.planned_gb)});
+                     fmt::format("{:.0f}", batch * result.speed()), gain,
+                     fmt::format("{:.2f}%", 100 * result.waited), fmt::format("{:.2f}", result.peak_gb),
+                     fmt::format("{:.2f}", result.planned_gb)});
       report["modes"].push_back({{"mode", result.mode.name},
                                  {"tokens_per_sequence", result.mode.tokens},
                                  {"seconds_by_rank", result.seconds},
@@ -216,8 +224,10 @@ class RanksBench {
     }
     fmt::print("{}", table.to_string());
     fmt::print(
-        "alone: every GPU trains for itself at the same time, nothing crosses; data, shard beside the slower of them, "
-        "context beside the faster.\nwaited: compute stood still for another rank, in a profiled step, the worst rank.\n");
+        "alone: every GPU trains for itself at the same time, nothing crosses; data, shard beside the slower "
+        "of them, "
+        "context beside the faster.\nwaited: compute stood still for another rank, in a profiled step, the "
+        "worst rank.\n");
     write_report(options_.json, report);
   }
 

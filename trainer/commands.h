@@ -102,4 +102,15 @@ struct BenchRanksOptions {
 };
 int bench_ranks_command(const BenchRanksOptions& options);
 
+/// `bench comm`: the exchanges of a layer alone, on GPUs or CPUs. Every rank calls it.
+struct BenchCommOptions {
+  std::string model_config;  ///< As above
+  std::string device = "cuda";
+  int64_t tokens = 65536;  ///< Of a sequence that all ranks share
+  int repeats = 10;
+  std::string rendezvous_folder = ".";
+  std::string json;
+};
+int bench_comm_command(const BenchCommOptions& options);
+
 }  // namespace seer

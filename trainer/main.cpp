@@ -226,6 +226,39 @@ void add_bench_ranks(CLI::App& bench, Action& action, const std::vector<std::str
   });
 }
 
+void add_bench_comm(CLI::App& bench, Action& action, const std::vector<std::string>& arguments) {
+  struct Options : BenchCommOptions {
+    LaunchFlags launch;
+  };
+  const auto options = std::make_shared<Options>();
+  auto* command = bench.add_subcommand("comm", "On several ranks: the exchanges of a layer alone");
+  command
+      ->add_option("--gpus", options->launch.gpus,
+                   "One rank for each of these GPUs of this machine: 0,1 or all")
+      ->type_name("LIST");
+  command
+      ->add_option("--ranks", options->launch.ranks,
+                   "So many ranks on this machine's CPUs, with --device cpu")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--device", options->device, "cuda or cpu")->check(CLI::IsMember({"cpu", "cuda"}));
+  command->add_option("--model-config", options->model_config, "config.json (default: Llama-3.1-8B's shape)")
+      ->check(CLI::ExistingPath);
+  command->add_option("--seq", options->tokens, "Tokens of a sequence that all ranks share")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  command->add_option("--rendezvous", options->rendezvous_folder,
+                      "Folder that all ranks see, under other launchers");
+  command->add_option("--json", options->json, "File for the figures");
+  command->callback([options, &action, &arguments] {
+    action = [options, &arguments] {
+      if (!options->launch.any()) return bench_comm_command(*options);
+      RunConfig config;
+      config.device = options->device;
+      return launch(plan_launch(options->launch, config, current_environment(), arguments));
+    };
+  });
+}
+
 void add_bench(CLI::App& app, Action& action, const std::vector<std::string>& arguments) {
   auto* command = app.add_subcommand("bench", "Measure speed beside a peer in the same run");
   command->require_subcommand(1);
@@ -253,6 +286,7 @@ void add_bench(CLI::App& app, Action& action, const std::vector<std::string>& ar
   add_bench_gemm(*command, action);
   add_bench_step(*command, action);
   add_bench_ranks(*command, action, arguments);
+  add_bench_comm(*command, action, arguments);
 }
 
 int run(int argc, char** argv) {
