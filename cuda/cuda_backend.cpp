@@ -60,7 +60,7 @@ class CudaBackend final : public Backend {
     linear_ = std::make_unique<cuda::Linear>();
     attention_ = {.precision = activation_dtype(),
                   .hopper = properties_.major == 9 && properties_.minor == 0 && !options.portable_attention,
-                  .sm_count = properties_.multiProcessorCount};
+                  .sm_count = std::max(1, properties_.multiProcessorCount - options.reserved_sms)};
   }
 
   std::string name() const override {

@@ -15,6 +15,8 @@ enum class CudaPrecision { kBf16, kFp32 };
 struct CudaOptions {
   int device = 0;  ///< Ordinal among the visible devices
   CudaPrecision precision = CudaPrecision::kBf16;
+  /// Multiprocessors that attention, whose thread blocks stay to the end, leaves to exchanges with other GPUs.
+  int reserved_sms = 0;
   /// Take the portable attention kernel where the Hopper one would run as well: for tests and measurements.
   bool portable_attention = false;
 };

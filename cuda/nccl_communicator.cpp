@@ -22,6 +22,13 @@ void check_nccl(ncclResult_t result, const char* call, ncclComm_t comm = nullptr
        last[0] != '\0' ? ": " : "", last);
 }
 
+/// One thread block of NCCL's fills a multiprocessor.
+ncclConfig_t config_for(int sms) {
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  if (sms > 0) config.maxCTAs = sms;
+  return config;
+}
+
 class NcclCommunicator final : public Communicator {
  public:
   /// Takes over `comm`.
@@ -86,9 +93,10 @@ class NcclCommunicator final : public Communicator {
     ncclCommAbort(comm_);
   }
 
-  std::unique_ptr<Communicator> split(int colour, int key) override {
+  std::unique_ptr<Communicator> split(int colour, int key, int sms) override {
     ncclComm_t comm = nullptr;
-    check_nccl(ncclCommSplit(comm_, colour, key, &comm, nullptr), "ncclCommSplit", comm_);
+    ncclConfig_t config = config_for(sms);
+    check_nccl(ncclCommSplit(comm_, colour, key, &comm, &config), "ncclCommSplit", comm_);
     return std::make_unique<NcclCommunicator>(comm, watch_);
   }
 
@@ -114,7 +122,9 @@ std::unique_ptr<Communicator> make_nccl_communicator(const NcclOptions& options,
   SEER_CHECK(first.size() == sizeof(id.internal), "rank 0 sent {} bytes for NCCL's id", first.size());
   std::memcpy(id.internal, first.data(), first.size());
   ncclComm_t comm = nullptr;
-  check_nccl(ncclCommInitRank(&comm, options.size, id, options.rank), "ncclCommInitRank");
+  ncclConfig_t config = config_for(options.sms);
+  check_nccl(ncclCommInitRankConfig(&comm, options.size, id, options.rank, &config),
+             "ncclCommInitRankConfig");
   return std::make_unique<NcclCommunicator>(comm,
                                             std::make_shared<NcclWatch>(options.timeout, options.on_failure));
 }

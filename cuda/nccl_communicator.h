@@ -13,6 +13,7 @@ namespace seer {
 struct NcclOptions {
   int rank = 0;
   int size = 1;
+  int sms = 0;  ///< As of Communicator::split()
   /// A collective that has run so long has lost a peer.
   std::chrono::milliseconds timeout{300'000};
   /// Called once, from a thread that watches, when NCCL reports an error or a collective exceeds the limit. The host

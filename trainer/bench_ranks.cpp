@@ -71,9 +71,8 @@ class RanksBench {
       fail_usage("bench ranks measures several GPUs: start it with --gpus 0,1 or under a launcher");
     if (options.layers > 0) model_.num_layers = std::min(options.layers, model_.num_layers);
     model_.tie_word_embeddings = true;  // training loads no head
-    backend_ = make_backend(config_);
-    profiled_.emplace(*backend_);
-    ranks_.connect(*profiled_);
+    use_backend({});
+    ranks_.connect(*backend_);
   }
 
   void run() {
@@ -107,6 +106,19 @@ class RanksBench {
     return ranks_.split(*profiled_, mode.context, mode.shard ? ranks_.info().size : 1);
   }
 
+  /// Attention leaves multiprocessors to what a mode exchanges.
+  void use_backend(const Mode& mode) {
+    const RankPlace place{.rank = ranks_.info().rank,
+                          .size = mode.together ? ranks_.info().size : 1,
+                          .shard = mode.shard ? ranks_.info().size : 1};
+    if (backend_ != nullptr && reserved_ == place.reserved_sms()) return;
+    weights_.reset();
+    profiled_.reset();
+    reserved_ = place.reserved_sms();
+    backend_ = make_backend(config_, 1, reserved_);
+    profiled_.emplace(*backend_);
+  }
+
   FrozenWeights& weights_of(const Mode& mode, const RankGroups& groups) {
     if (weights_ && weights_are_sharded_ == mode.shard && !mode.shard) return *weights_;
     weights_.reset();
@@ -118,6 +130,7 @@ class RanksBench {
   }
 
   ModeResult measure(const Mode& mode) {
+    use_backend(mode);
     const RankGroups groups = groups_of(mode);
     FrozenWeights& weights = weights_of(mode, groups);
     const auto data_ranks = static_cast<int64_t>(groups.place.data_size());
@@ -239,6 +252,7 @@ class RanksBench {
   std::optional<cuda::ProfiledBackend> profiled_;
   std::optional<FrozenWeights> weights_;
   bool weights_are_sharded_ = false;
+  int reserved_ = 0;
 };
 
 }  // namespace

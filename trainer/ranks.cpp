@@ -14,7 +14,7 @@ class PlannedCommunicator final : public Communicator {
   void all_to_all(Queue&, ConstTensor from, Tensor to) override { check_all_to_all(*this, from, to); }
   void broadcast(Queue&, Tensor, int) override {}
   void abort() noexcept override {}
-  std::unique_ptr<Communicator> split(int, int) override { fail("a planned group is not split"); }
+  std::unique_ptr<Communicator> split(int, int, int) override { fail("a planned group is not split"); }
 
  private:
   int rank_;
@@ -37,10 +37,10 @@ RankGroups RankGroups::split(Backend& backend, std::shared_ptr<Communicator> wor
              "{} ranks by context {} and shard {}", place.size, context, shard);
   groups.exchange = backend.make_queue("exchange");
   if (context > 1) {
-    groups.context = world->split(place.data_rank(), place.rank);
-    groups.context_reversed = world->split(place.data_rank(), -place.rank);
+    groups.context = world->split(place.data_rank(), place.rank, 0);
+    groups.context_reversed = world->split(place.data_rank(), -place.rank, 0);
   }
-  if (shard > 1) groups.shard = world->split(place.rank / shard, place.rank);
+  if (shard > 1) groups.shard = world->split(place.rank / shard, place.rank, kShardSms);
   groups.world = std::move(world);
   return groups;
 }

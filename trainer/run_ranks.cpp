@@ -116,9 +116,12 @@ void RunRanks::connect(Backend& backend) {
       control_->abort(what);
       lost(fmt::format("rank {}: {}", info_.rank, what));
     };
-    world = make_nccl_communicator(
-        {.rank = info_.rank, .size = info_.size, .timeout = timeout_of(config_), .on_failure = on_failure},
-        exchange);
+    world = make_nccl_communicator({.rank = info_.rank,
+                                    .size = info_.size,
+                                    .sms = kReduceSms,
+                                    .timeout = timeout_of(config_),
+                                    .on_failure = on_failure},
+                                   exchange);
   }
 #endif
   if (world == nullptr) {

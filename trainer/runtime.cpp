@@ -67,7 +67,8 @@ LoaderOptions common_data(const RunConfig& config, const ModelConfig& model, con
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(const RunConfig& config, int local_ranks) {
+std::unique_ptr<Backend> make_backend(const RunConfig& config, int local_ranks,
+                                      [[maybe_unused]] int reserved_sms) {
   if (config.device == "cpu") {
     const auto asked = static_cast<int>(config.threads);
     return make_cpu_backend(
@@ -76,7 +77,8 @@ std::unique_ptr<Backend> make_backend(const RunConfig& config, int local_ranks) 
   }
 #ifdef SEER_HAVE_CUDA
   return make_cuda_backend(
-      {.precision = config.precision == "fp32" ? CudaPrecision::kFp32 : CudaPrecision::kBf16});
+      {.precision = config.precision == "fp32" ? CudaPrecision::kFp32 : CudaPrecision::kBf16,
+       .reserved_sms = reserved_sms});
 #else
   fail(
       "device \"cuda\": this build has no CUDA backend: build again where nvcc is installed, or use device "

@@ -16,9 +16,9 @@
 namespace seer {
 
 /// The device of `config.device` in `config.precision`, with `config.threads` workers on a CPU (by default its share of
-/// the cores, where `local_ranks` processes run on this machine); throws Error saying what a GPU lacks: the build's
+/// the cores, where `local_ranks` processes run on this machine) and `reserved_sms` multiprocessors of a GPU left to exchanges; throws Error saying what a GPU lacks: the build's
 /// support, a driver, the device itself.
-std::unique_ptr<Backend> make_backend(const RunConfig& config, int local_ranks = 1);
+std::unique_ptr<Backend> make_backend(const RunConfig& config, int local_ranks = 1, int reserved_sms = 0);
 
 /// Throws a usage Error naming the config key if a file or folder that the config names does not exist, or if output.dir
 /// already holds a run and `resume` is false.

@@ -56,7 +56,7 @@ class Training {
       : config_(config),
         stop_(stop),
         ranks_(ranks),
-        backend_(make_backend(config, ranks.info().local_size)),
+        backend_(make_backend(config, ranks.info().local_size, ranks.place().reserved_sms())),
         communicator_bytes_(connect_ranks()),
         model_(load_model_config(config.model.path, config.model.rope_scaling)),
         text_(make_text_pipeline(config, model_)),

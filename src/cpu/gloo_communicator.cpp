@@ -102,7 +102,7 @@ class GlooCommunicator final : public Communicator {
   /// A rank that is lost closes its connections, and what waits for it fails.
   void abort() noexcept override {}
 
-  std::unique_ptr<Communicator> split(int colour, int key) override {
+  std::unique_ptr<Communicator> split(int colour, int key, int /*sms*/) override {
     struct Member {
       int colour, key, rank;
       auto operator<=>(const Member&) const = default;

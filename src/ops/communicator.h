@@ -35,8 +35,9 @@ class Communicator {
   /// from any thread, more than once.
   virtual void abort() noexcept = 0;
 
-  /// Groups of the ranks that pass the same `colour`, ordered by `key`. All ranks must call it; waits for them.
-  virtual std::unique_ptr<Communicator> split(int colour, int key) = 0;
+  /// Groups of the ranks that pass the same `colour`, ordered by `key`. All ranks must call it; waits for them. On a GPU,
+  /// its operations occupy at most `sms` multiprocessors; 0: as many as make them fastest.
+  virtual std::unique_ptr<Communicator> split(int colour, int key, int sms) = 0;
 };
 
 /// What every rank of a job says, by rank: how communicators find their peers. All ranks must call it, in the same

@@ -96,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, Ranks, ::testing::Values(1, 2, 3, 4));
 TEST(Communicator, SplitOrdersByKey) {
   run_ranks(4, [](int rank, const RankExchange& exchange) {
     RankTools tools(rank, 4, exchange);
-    const auto group = tools.world->split(rank / 2, -rank);
+    const auto group = tools.world->split(rank / 2, -rank, 0);
     EXPECT_EQ(group->size(), 2);
     EXPECT_EQ(group->rank(), 1 - rank % 2);
     std::vector<float> mine = {static_cast<float>(rank)};
@@ -123,8 +123,8 @@ TEST(SequenceGather, BringsChunksIntoOrder) {
     run_ranks(size, [&](int rank, const RankExchange& exchange) {
       RankTools tools(rank, size, exchange);
       const auto compute = tools.backend->make_queue("compute");
-      const auto group = tools.world->split(0, rank);
-      const auto reversed = tools.world->split(0, -rank);
+      const auto group = tools.world->split(0, rank, 0);
+      const auto reversed = tools.world->split(0, -rank, 0);
       SequenceGather gather(*tools.backend, *group, *reversed, *tools.queue);
       BatchLayout share;
       share.assign_share(kLength, rank, size);
