@@ -1,6 +1,7 @@
 #include "trainer/run_ranks.h"
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <sstream>
 #include <thread>
@@ -77,6 +78,8 @@ std::string visible_gpu(const char* visible, int ordinal) {
 RunRanks::RunRanks(const RunConfig& config) : config_(config), info_(read_launch_env(current_environment())) {
   place_ = place_of(config, info_);
   if (info_.alone()) return;
+  // Gloo writes to connections that a lost rank has closed: that is an error to report, not this rank's end.
+  std::signal(SIGPIPE, SIG_IGN);
   if (!is_head()) log::set_level(log::Level::kWarn);
   control_ = rendezvous(info_, current_environment(),
                         {.run_folder = config.output.dir,
