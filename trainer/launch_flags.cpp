@@ -1,5 +1,7 @@
 #include "trainer/launch_flags.h"
 
+#include <algorithm>
+
 #include "src/core/error.h"
 #ifdef SEER_HAVE_CUDA
 #include "cuda/cuda_backend.h"
@@ -36,6 +38,8 @@ LaunchPlan plan_launch(const LaunchFlags& flags, const RunConfig& config, const 
   plan.command = without_launch_flags(arguments);
   plan.run_folder = config.output.dir;
   plan.max_restarts = flags.max_restarts;
+  const std::chrono::milliseconds timeout(static_cast<int64_t>(1000 * config.parallel.timeout));
+  plan.grace = std::min(plan.grace, timeout);
   if (!flags.gpus.empty()) {
     if (config.device != "cuda") {
       fail_usage("--gpus with device \"{}\": add --device cuda, or use --ranks N", config.device);

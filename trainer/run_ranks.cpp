@@ -1,6 +1,7 @@
 #include "trainer/run_ranks.h"
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <sstream>
 #include <thread>
@@ -77,6 +78,8 @@ std::string visible_gpu(const char* visible, int ordinal) {
 RunRanks::RunRanks(const RunConfig& config) : config_(config), info_(read_launch_env(current_environment())) {
   place_ = place_of(config, info_);
   if (info_.alone()) return;
+  // Gloo writes to connections that a lost rank has closed: that is an error to report, not this rank's end.
+  std::signal(SIGPIPE, SIG_IGN);
   if (!is_head()) log::set_level(log::Level::kWarn);
   control_ = rendezvous(info_, current_environment(),
                         {.run_folder = config.output.dir,
@@ -142,7 +145,9 @@ void RunRanks::connect(Backend& backend) {
 void RunRanks::compare(const std::map<std::string, std::string>& facts) {
   if (alone()) return;
   using Facts = std::map<std::string, std::string>;
-  const std::vector<std::string> all = control_->exchange(nlohmann::json(facts).dump());
+  // Names of files need not be UTF-8.
+  const std::vector<std::string> all = control_->exchange(
+      nlohmann::json(facts).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   const auto parse = [](const std::string& text) { return nlohmann::json::parse(text).get<Facts>(); };
   for (int r = 1; r < info_.size; ++r) {
     if (all[r] == all[0]) continue;
@@ -181,8 +186,8 @@ std::vector<int64_t> RunRanks::sum(const std::vector<int64_t>& mine) {
   return total;
 }
 
-std::string RunRanks::from_head(const std::string& mine) {
-  return exchange(is_head() ? mine : std::string()).front();
+std::string RunRanks::from(int rank, const std::string& mine) {
+  return exchange(info_.rank == rank ? mine : std::string())[rank];
 }
 
 void RunRanks::broadcast(Backend& backend, Queue& queue, Tensor x) {

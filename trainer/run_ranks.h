@@ -53,8 +53,8 @@ class RunRanks {
   bool any(bool mine);
   /// Of every element, over all ranks.
   std::vector<int64_t> sum(const std::vector<int64_t>& mine);
-  /// Rank 0's text.
-  std::string from_head(const std::string& mine);
+  /// That rank's text.
+  std::string from(int rank, const std::string& mine);
   /// Tensors of all ranks become rank 0's.
   void broadcast(Backend& backend, Queue& queue, Tensor x);
 

@@ -72,12 +72,11 @@ class Training {
     if (resume && is_head()) folder_.emplace(RunFolder::open(config_.output.dir));
     start_weights(resume);
     loader_.emplace(training_data(config_, model_, text_, ranks_.place()), text_.encoder, cursor_);
-    compare_ranks();
     next_begins_ = loader_->cursor();
     epoch_ = next_begins_.restart.epoch;
     if (state_.step < config_.train.steps) next_ = loader_->next_step();
     if (!config_.eval.files.empty()) held_out_ = load_held_out(config_, model_, text_);
-    ranks_.any(false);  // every rank has come so far before the first leaves something behind
+    compare_data();  // every rank has come so far before the first leaves something behind
     if (is_head()) open_logs(resume);
     log::info("{} on {}: {} layers, {} gate entr{}, {} steps of {} x {} tokens", config_.model.path,
               backend_->name(), model_.num_layers, config_.gates.size(),
@@ -134,19 +133,30 @@ class Training {
 
   /// Returns the device memory that the communicators take: what is planned has to fit into the rest.
   size_t connect_ranks() {
+    compare_configs();  // which say how the ranks connect
     const size_t before = backend_->available_bytes();
     ranks_.connect(*backend_);
     return before - std::min(before, backend_->available_bytes());
   }
 
-  /// Every rank is told, and has found, the same. What only says how fast or where a rank computes may differ.
-  void compare_ranks() {
-    std::map<std::string, std::string> facts = state_.identity;
-    facts.merge(flat_config(config_));
+  /// Every rank is told the same. What only says how fast or where a rank computes may differ.
+  void compare_configs() {
+    std::map<std::string, std::string> facts = flat_config(config_);
     for (const char* own : {"threads", "memory_gb", "model.path", "data.tokenizer"}) facts.erase(own);
     facts["seer-train"] = version_text();
-    facts["the data"] = loader_->cursor().fingerprint;
     ranks_.compare(facts);
+  }
+
+  /// Every rank has found the same text.
+  void compare_data() {
+    std::string checksums;
+    for (const TokenSequence& sequence : held_out_) {
+      const auto bytes = std::as_bytes(std::span(sequence.ids));
+      checksums += fmt::format("{:08x}", crc32c({reinterpret_cast<const char*>(bytes.data()), bytes.size()}));
+    }
+    ranks_.compare({{"the data", loader_->cursor().fingerprint},
+                    {"the held-out data",
+                     fmt::format("{} sequences, checksum {:08x}", held_out_.size(), crc32c(checksums))}});
   }
 
   /// The run's folder and logs are made last: a mistake in the config so far leaves nothing behind.
@@ -212,8 +222,9 @@ class Training {
   /// Fresh weights, weights of other gates, or everything of the newest checkpoint: rank 0's, on all ranks.
   void start_weights(bool resume) {
     state_.identity = run_identity(config_, model_, weights_.fingerprint());
+    ranks_.compare(state_.identity);  // what follows is of one size on all ranks
     const bool resumed = is_head() && read_start(resume);
-    const std::string saved = ranks_.from_head(resumed ? to_json(state_) : std::string());
+    const std::string saved = ranks_.from(0, resumed ? to_json(state_) : std::string());
     if (!is_head() && !saved.empty()) {
       const auto identity = std::move(state_.identity);
       state_ = trainer_state_from_json(saved, "rank 0's checkpoint");
@@ -336,7 +347,8 @@ class Training {
   }
 
   void save() {
-    state_.cursor = next_begins_;
+    // Every rank's serves all ranks; the last one's is that of a rank alone, which has read the whole step.
+    state_.cursor = data_cursor_from_json(ranks_.from(ranks_.info().size - 1, to_json(next_begins_)));
     saved_step_ = state_.step;
     if (!is_head()) return;
     metrics_->sync();

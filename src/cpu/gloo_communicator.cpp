@@ -131,7 +131,7 @@ class GlooCommunicator final : public Communicator {
     try {
       body();
     } catch (const gloo::Exception& e) {
-      fail("the ranks cannot reach each other: {}", e.what());
+      throw Error(fmt::format("the ranks cannot reach each other: {}", e.what()), ErrorKind::kPeer);
     }
   }
 

@@ -29,13 +29,29 @@ std::string text_of(int fd) {
   return text;
 }
 
+/// This process's environment, with `additions` in place of what they replace.
+std::vector<std::string> environment_with(const std::map<std::string, std::string>& additions) {
+  std::vector<std::string> all;
+  for (const auto& [name, value] : additions) all.push_back(name + "=" + value);
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text = *entry;
+    if (!additions.contains(text.substr(0, text.find('=')))) all.push_back(text);
+  }
+  return all;
+}
+
+std::vector<char*> pointers(const std::vector<std::string>& texts) {
+  std::vector<char*> result;
+  for (const std::string& text : texts) result.push_back(const_cast<char*>(text.c_str()));
+  result.push_back(nullptr);
+  return result;
+}
+
 }  // namespace
 
 Process::Process(const std::vector<std::string>& argv, const Options& options)
     : out_(memory_file()), err_(memory_file()) {
-  std::vector<char*> arguments;
-  for (const std::string& argument : argv) arguments.push_back(const_cast<char*>(argument.c_str()));
-  arguments.push_back(nullptr);
+  const std::vector<std::string> environment = environment_with(options.environment);
   const int in = memory_file(options.input);
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
@@ -43,7 +59,8 @@ Process::Process(const std::vector<std::string>& argv, const Options& options)
   ::posix_spawn_file_actions_adddup2(&actions, out_, STDOUT_FILENO);
   ::posix_spawn_file_actions_adddup2(&actions, err_, STDERR_FILENO);
   if (!options.folder.empty()) ::posix_spawn_file_actions_addchdir_np(&actions, options.folder.c_str());
-  const int error = ::posix_spawn(&pid_, arguments[0], &actions, nullptr, arguments.data(), environ);
+  const int error = ::posix_spawn(&pid_, argv[0].c_str(), &actions, nullptr, pointers(argv).data(),
+                                  pointers(environment).data());
   ::posix_spawn_file_actions_destroy(&actions);
   ::close(in);
   if (error != 0) fail_errno("cannot start " + argv[0], error);

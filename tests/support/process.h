@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,9 @@ struct ProcessResult {
 class Process {
  public:
   struct Options {
-    std::string input;             ///< Standard input
-    std::filesystem::path folder;  ///< Working directory; empty: this process's
+    std::string input;                               ///< Standard input
+    std::filesystem::path folder;                    ///< Working directory; empty: this process's
+    std::map<std::string, std::string> environment;  ///< In addition to this process's
   };
 
   /// Starts argv[0], a path; throws Error if it cannot be started.
@@ -31,6 +33,7 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
+  pid_t pid() const { return pid_; }
   void signal(int number) const;
   /// What it has written to standard error so far.
   std::string error_text() const;
