@@ -1,13 +1,11 @@
 #include "src/model/weights.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 
 #include "src/core/error.h"
-#include "src/core/rng.h"
+#include "src/model/weight_slots.h"
 
 namespace seer {
 namespace {
@@ -45,99 +43,6 @@ Cut cut_to_slice(size_t tensor, int64_t numel, size_t element, size_t slice, siz
 }
 
 }  // namespace
-
-/// Copies host tensors to the backend through two pinned buffers in turn, converting on the way.
-class FrozenWeights::Uploader {
- public:
-  Uploader(Backend& backend, Queue& queue) : backend_(backend), queue_(queue) {}
-  Uploader(const Uploader&) = delete;
-  Uploader& operator=(const Uploader&) = delete;
-  /// Copies under way read the stages; a failure of theirs is finish()'s to report.
-  ~Uploader() {
-    try {
-      finish();
-    } catch (const Error&) {
-    }
-  }
-
-  void upload(const std::byte* from, DType stored, const Tensor& to) {
-    const auto element = static_cast<int64_t>(size_of(to.dtype()));
-    const int64_t step = static_cast<int64_t>(kStageBytes) / element;
-    auto* device = static_cast<char*>(to.raw());
-    for (int64_t begin = 0; begin < to.numel(); begin += step) {
-      const int64_t count = std::min(step, to.numel() - begin);
-      const std::byte* source = from + begin * static_cast<int64_t>(size_of(stored));
-      Stage& stage = next_stage(count * element);
-      if (stored == to.dtype()) {
-        std::memcpy(stage.host.data(), source, count * element);
-      } else {
-        wide_.resize(count);
-        convert_to_f32(source, stored, count, wide_.data());
-        convert_from_f32(wide_.data(), count, to.dtype(), stage.host.data());
-      }
-      backend_.copy(queue_, ConstTensor(stage.host.data(), to.dtype(), Shape{count}),
-                    Tensor(device + begin * element, to.dtype(), Shape{count}));
-      backend_.record(queue_, *stage.copied);
-    }
-  }
-
-  /// Waits until everything has arrived.
-  void finish() { backend_.synchronize(queue_); }
-
- private:
-  static constexpr size_t kStageBytes = size_t{32} << 20;
-
-  struct Stage {
-    Buffer host;
-    std::unique_ptr<Event> copied;
-  };
-
-  Stage& next_stage(size_t bytes) {
-    Stage& stage = stages_[turn_++ % stages_.size()];
-    if (stage.copied == nullptr) {
-      stage.copied = backend_.make_event();
-    } else {
-      backend_.synchronize(*stage.copied);
-    }
-    if (stage.host.bytes() < bytes) stage.host = backend_.allocate(bytes, Memory::kHostPinned);
-    return stage;
-  }
-
-  Backend& backend_;
-  Queue& queue_;
-  std::array<Stage, 2> stages_;
-  size_t turn_ = 0;
-  std::vector<float> wide_;
-};
-
-/// One tensor of a model: what files call it, what it must be, and the view that stands for it.
-struct FrozenWeights::Slot {
-  std::string name;
-  Shape shape;
-  bool is_norm;
-  bool stacked;  ///< Belongs right behind the slot before
-  ConstTensor* view;
-
-  DType dtype(const Backend& backend, DType stored) const {
-    return is_norm ? backend.activation_dtype() : backend.weight_dtype(stored);
-  }
-};
-
-/// Where the tensors of a group go in one buffer: parts of a stack lie one behind the other, all else is aligned.
-class FrozenWeights::Placement {
- public:
-  /// The offset of the next tensor.
-  size_t add(const Slot& slot, DType dtype) {
-    constexpr size_t kAlignment = 256;
-    const size_t offset = slot.stacked ? bytes_ : (bytes_ + kAlignment - 1) / kAlignment * kAlignment;
-    bytes_ = offset + slot.shape.numel() * size_of(dtype);
-    return offset;
-  }
-  size_t bytes() const { return bytes_; }
-
- private:
-  size_t bytes_ = 0;
-};
 
 FrozenWeights::FrozenWeights(Backend& backend, Queue& queue, const ModelConfig& config,
                              const std::filesystem::path& folder, const WeightOptions& options)
@@ -374,46 +279,6 @@ FrozenWeights FrozenWeights::shapes(const ModelConfig& config, const Backend& ba
   } else if (options.stream && config.num_layers > WeightStream::kSlots) {
     weights.bytes_ -= weights.layer_bytes_ * (config.num_layers - WeightStream::kSlots);
   }
-  return weights;
-}
-
-FrozenWeights FrozenWeights::random(Backend& backend, Queue& queue, const ModelConfig& config, uint64_t seed,
-                                    const WeightOptions& options) {
-  // Drawing billions of numbers takes minutes: tensors begin at places of their own in a table of some millions.
-  constexpr int64_t kTableSize = (int64_t{1} << 22) - 3;  // a prime: rows of no model repeat with it
-  constexpr uint16_t kOne = 0x3f80;
-  const Rng base(seed);
-  std::vector<float> normal(kTableSize);
-  Rng draw = base.fork("table");
-  for (float& value : normal) value = static_cast<float>(0.02 * draw.normal());
-  std::vector<uint16_t> table(kTableSize);
-  convert_from_f32(normal.data(), kTableSize, DType::kBF16, table.data());
-
-  FrozenWeights weights;
-  weights.head_ = options.head;
-  Uploader uploader(backend, queue);
-  std::vector<uint16_t> values;
-  const auto draw_values = [&](const Slot& slot) {
-    values.assign(slot.shape.numel(), kOne);
-    auto at = static_cast<int64_t>(base.fork(slot.name).below(kTableSize));
-    for (int64_t done = 0; done < slot.shape.numel() && !slot.is_norm; at = 0) {
-      const int64_t count = std::min(slot.shape.numel() - done, kTableSize - at);
-      std::copy_n(table.begin() + at, count, values.begin() + done);
-      done += count;
-    }
-    return reinterpret_cast<const std::byte*>(values.data());
-  };
-  const StoredDType stored = [](const Slot&) { return DType::kBF16; };
-  const Fill load = [&](std::span<const Slot> slots) {
-    weights.copy_group(slots, backend, uploader, stored, draw_values);
-  };
-  if (options.shard != nullptr) {
-    weights.fill_outer(config, load);
-    weights.keep_slices(backend, config, options, uploader, stored, draw_values);
-  } else {
-    weights.fill(config, load);
-  }
-  uploader.finish();
   return weights;
 }
 

@@ -165,7 +165,7 @@ TEST(RunConfig, UnknownKeysLikeNoOtherListTheKeys) {
   EXPECT_EQ(refusal(minimal(R"(,"qqqq": 1)")),
             "run.json:1: qqqq: unknown key; the keys of a config are model, device, precision, memory_gb, "
             "threads, seed, gates, data, "
-            "train, eval, output");
+            "train, eval, parallel, output");
   EXPECT_EQ(refusal_of_set("output.qqqq=1"),
             "--set output.qqqq=1: output.qqqq: unknown key; the keys of output are dir, tensorboard");
 }
