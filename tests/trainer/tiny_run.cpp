@@ -81,19 +81,19 @@ int64_t last_step(const fs::path& run) {
   return history.steps.empty() ? 0 : history.steps.back().step;
 }
 
-TinyRun::TinyRun(Layout layout, const TinyModel& model) {
-  write_tiny_model(this->model(), model);
+void TinyRun::write(const fs::path& folder, Layout layout, const TinyModel& model) {
+  write_tiny_model(folder / "model", model);
   Json json;
   if (layout == Layout::kJoined) {
-    write_npy(path("tokens.npy"), random_ids(1, 256 * 11 + 100, model.vocabulary));
-    write_npy(path("held_out.npy"), random_ids(2, 256 * 2, model.vocabulary));
-    json = config_of(folder_.path(), "tokens.npy", "held_out.npy", "joined");
+    write_npy(folder / "tokens.npy", random_ids(1, 256 * 11 + 100, model.vocabulary));
+    write_npy(folder / "held_out.npy", random_ids(2, 256 * 2, model.vocabulary));
+    json = config_of(folder, "tokens.npy", "held_out.npy", "joined");
   } else {
-    write_documents(path("tokens.safetensors"), random_documents(1, 16, model.vocabulary));
-    write_documents(path("held_out.safetensors"), random_documents(2, 6, model.vocabulary));
-    json = config_of(folder_.path(), "tokens.safetensors", "held_out.safetensors", "packed");
+    write_documents(folder / "tokens.safetensors", random_documents(1, 16, model.vocabulary));
+    write_documents(folder / "held_out.safetensors", random_documents(2, 6, model.vocabulary));
+    json = config_of(folder, "tokens.safetensors", "held_out.safetensors", "packed");
   }
-  write_file_atomically(config(), json.dump(2));
+  write_file_atomically(folder / "config.json", json.dump(2));
 }
 
 std::vector<std::string> TinyRun::arguments(const std::string& run,

@@ -31,7 +31,11 @@ class TinyRun {
  public:
   enum class Layout { kJoined, kPacked };
 
-  explicit TinyRun(Layout layout = Layout::kJoined, const TinyModel& model = {});
+  explicit TinyRun(Layout layout = Layout::kJoined, const TinyModel& model = {}) {
+    write(folder_.path(), layout, model);
+  }
+  /// Writes model/, tokens, and config.json, whose run goes to run/, into that folder.
+  static void write(const std::filesystem::path& folder, Layout layout, const TinyModel& model);
 
   std::filesystem::path path(const std::string& name) const { return folder_ / name; }
   std::filesystem::path model() const { return folder_ / "model"; }
