@@ -1,7 +1,6 @@
 #include "cuda/cuda_backend.h"
 
 #include <algorithm>
-#include <array>
 
 #include <cuda_runtime.h>
 
@@ -261,10 +260,11 @@ int cuda_device_count() {
 std::string cuda_device_id() {
   int device = 0;
   cuda::check(cudaGetDevice(&device), "cudaGetDevice");
-  std::array<char, 32> address{};
-  cuda::check(cudaDeviceGetPCIBusId(address.data(), static_cast<int>(address.size()), device),
-              "cudaDeviceGetPCIBusId");
-  return address.data();
+  cudaDeviceProp properties{};
+  cuda::check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
+  std::string id;
+  for (const char byte : properties.uuid.bytes) id += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return id;
 }
 
 bool cuda_available(std::string* why) {

@@ -27,7 +27,7 @@ std::unique_ptr<Backend> make_cuda_backend(const CudaOptions& options = {});
 /// GPUs that this process may use; 0 if there is no driver.
 int cuda_device_count();
 
-/// The PCI address of the device of this process: two processes with the same one on a host share a GPU.
+/// The UUID of the device of this process, or of its slice of one (MIG): two processes with the same one share it.
 std::string cuda_device_id();
 
 /// Whether make_cuda_backend() would find device 0; if not, `why` (unless null) holds its message.

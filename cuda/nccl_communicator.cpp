@@ -96,7 +96,9 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<Communicator> split(int colour, int key, int sms) override {
     ncclComm_t comm = nullptr;
     ncclConfig_t config = config_for(sms);
-    check_nccl(ncclCommSplit(comm_, colour, key, &comm, &config), "ncclCommSplit", comm_);
+    watch_->during("connecting a group of ranks", [&] {
+      check_nccl(ncclCommSplit(comm_, colour, key, &comm, &config), "ncclCommSplit", comm_);
+    });
     return std::make_unique<NcclCommunicator>(comm, watch_);
   }
 
@@ -123,10 +125,12 @@ std::unique_ptr<Communicator> make_nccl_communicator(const NcclOptions& options,
   std::memcpy(id.internal, first.data(), first.size());
   ncclComm_t comm = nullptr;
   ncclConfig_t config = config_for(options.sms);
-  check_nccl(ncclCommInitRankConfig(&comm, options.size, id, options.rank, &config),
-             "ncclCommInitRankConfig");
-  return std::make_unique<NcclCommunicator>(comm,
-                                            std::make_shared<NcclWatch>(options.timeout, options.on_failure));
+  auto watch = std::make_shared<NcclWatch>(options.timeout, options.on_failure);
+  watch->during("connecting all ranks", [&] {
+    check_nccl(ncclCommInitRankConfig(&comm, options.size, id, options.rank, &config),
+               "ncclCommInitRankConfig");
+  });
+  return std::make_unique<NcclCommunicator>(comm, std::move(watch));
 }
 
 }  // namespace seer

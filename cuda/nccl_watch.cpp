@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-
 namespace seer::cuda {
 
 NcclWatch::NcclWatch(std::chrono::milliseconds timeout, std::function<void(const std::string&)> on_failure)
@@ -31,6 +30,12 @@ void NcclWatch::forget(ncclComm_t comm) {
   std::erase(comms_, comm);
 }
 
+void NcclWatch::begin_host_call(const char* what) {
+  const std::lock_guard lock(mutex_);
+  host_call_ = what;
+  host_call_since_ = Clock::now();
+}
+
 NcclWatch::Operation NcclWatch::take(const char* what) {
   Operation operation;
   {
@@ -55,6 +60,13 @@ void NcclWatch::put(Operation operation) {
 }
 
 std::string NcclWatch::find_failure() {
+  if (host_call_ != nullptr && Clock::now() - host_call_since_ > timeout_) {
+    return fmt::format(
+        "{} over NCCL has not ended after {} s: a peer is lost or cannot be reached (NCCL_SOCKET_IFNAME "
+        "chooses the "
+        "network interface, NCCL_DEBUG=INFO says more)",
+        host_call_, std::chrono::duration_cast<std::chrono::seconds>(timeout_).count());
+  }
   for (ncclComm_t comm : comms_) {
     ncclResult_t result = ncclSuccess;
     if (ncclCommGetAsyncError(comm, &result) == ncclSuccess && result != ncclSuccess &&

@@ -30,6 +30,14 @@ class NcclWatch {
   void add(ncclComm_t comm);
   void forget(ncclComm_t comm);
 
+  /// Runs `call`, in which the host waits for other ranks.
+  template <typename Call>
+  void during(const char* what, const Call& call) {
+    begin_host_call(what);
+    call();
+    begin_host_call(nullptr);
+  }
+
   /// Runs `enqueue`, which puts a collective named `what` (a literal) on the stream, between two events.
   template <typename Enqueue>
   void around(const char* what, cudaStream_t stream, const Enqueue& enqueue) {
@@ -50,6 +58,7 @@ class NcclWatch {
     Clock::time_point running_since{};  ///< When it was first seen running
   };
 
+  void begin_host_call(const char* what);
   Operation take(const char* what);
   void put(Operation operation);
   void watch(int device);
@@ -63,6 +72,8 @@ class NcclWatch {
   std::vector<ncclComm_t> comms_;
   std::deque<Operation> running_;
   std::vector<Operation> spare_;
+  const char* host_call_ = nullptr;  ///< What the host waits in, or null
+  Clock::time_point host_call_since_;
   bool stop_ = false;
   std::thread thread_;  // last: it uses everything above
 };

@@ -11,7 +11,8 @@ receipt=cuda/RECEIPT.txt
 
 # What GPU results depend on: the CUDA code, the interface it implements, and the sweep that drives it.
 code_hash() {
-  find cuda src/ops src/model src/gate trainer/sweep.* trainer/session.* trainer/residuals.* -type f \
+  find cuda src/ops src/model src/gate src/core/tree_order.h \
+    trainer/{sweep,session,residuals,gradient_sum,step_scalars,ranks,micro_batch,token_batches}.* -type f \
     \( -name '*.cu' -o -name '*.cuh' -o -name '*.h' -o -name '*.cpp' -o -name CMakeLists.txt \) -print0 |
     LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16
 }
@@ -68,7 +69,9 @@ for test in "${tests[@]}"; do
   rm -f "$log"
 done
 if [[ "$quick" == 0 ]]; then
-  for bench in "attention" "attention --portable --seq 32768" "gemm" "step --seq 32768" "step --seq 65536"; do
+  benches=("attention" "attention --portable --seq 32768" "gemm" "step --seq 32768" "step --seq 65536")
+  if (( $(nvidia-smi -L | wc -l) > 1 )); then benches+=("comm --gpus 0,1" "ranks --gpus 0,1"); fi
+  for bench in "${benches[@]}"; do
     { echo; echo "\$ seer-train bench $bench"; } | tee -a "$new"
     # shellcheck disable=SC2086
     timeout 300 "$seer_train" bench $bench 2>&1 | tee -a "$new" || failed=1

@@ -70,7 +70,7 @@ class CommBench {
     RunConfig config;
     config.device = options.device;
     config.output.dir = options.rendezvous_folder;
-    config.train.batch_size = 720720;  // most numbers of ranks divide it
+    config.train.batch_size = 0;
     return config;
   }
 

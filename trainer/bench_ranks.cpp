@@ -96,7 +96,7 @@ class RanksBench {
     RunConfig config;
     config.device = "cuda";
     config.output.dir = options.rendezvous_folder;
-    config.train.batch_size = 720720;  // most layouts divide it: sessions here have batches of their own
+    config.train.batch_size = 0;  // sessions here have batches of their own
     return config;
   }
 

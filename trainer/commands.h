@@ -32,6 +32,7 @@ struct PlanOptions {
   double bandwidth = 0;  ///< GB/s; 0: measured on this machine
   double memory_gb = 0;  ///< 0: this machine's, or the named GPU's
   std::string gpu;       ///< Plan for this one (known_gpus()), whatever is here
+  int ranks = 1;         ///< That share the run: planned for rank 0
 };
 /// `plan CONFIG`: memory by purpose and an estimate of a step's time, nothing run.
 int plan_command(const PlanOptions& options);

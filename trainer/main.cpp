@@ -128,6 +128,8 @@ void add_plan(CLI::App& app, Action& action) {
   command->add_option("--memory", options->memory_gb, "Its memory in GB (default: this machine's)")
       ->check(CLI::PositiveNumber);
   command->add_option("--gpu", options->gpu, "A GPU that need not be here: " + known_gpu_names());
+  command->add_option("--ranks", options->ranks, "Plan for each of so many ranks")
+      ->check(CLI::PositiveNumber);
   command->callback([=, &action] { action = [=] { return plan_command(*options); }; });
 }
 

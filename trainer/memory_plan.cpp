@@ -21,7 +21,8 @@ std::string gigabytes(size_t bytes) {
 MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const ModelConfig& model,
                        const ModelFiles* files, bool stream, ResidualPlace residuals,
                        const RankPlace& place) {
-  MemoryPlan out{.weights = {.stream = stream, .head = false}, .residuals = residuals, .items = {}};
+  MemoryPlan out{
+      .weights = {.stream = stream, .head = false}, .residuals = residuals, .place = place, .items = {}};
   out.own_memory = !backend.reads_host_memory();
   const bool by_eval = max_sequence_length(config) > config.data.sequence_length;
   out.length_key = by_eval ? "eval.sequence_length" : "data.sequence_length";
@@ -35,9 +36,8 @@ MemoryPlan plan_layout(const Backend& backend, const RunConfig& config, const Mo
   const Session session(plan, model, weights, options, &ranks);
   out.items = session.memory();
   for (const MemoryItem& item : out.items) out.needed += item.bytes;
-  // A rank's slices of sharded weights are copies.
-  if (backend.reads_host_memory() && place.shard == 1) {
-    out.needed -= static_cast<size_t>(weights.bytes());
+  if (!out.own_memory) {  // a rank's slices of sharded weights are copies
+    if (place.shard == 1) out.needed -= static_cast<size_t>(weights.bytes());
   } else {
     out.pinned = plan.pinned_bytes();
     out.items.push_back({"reserve for kernels and libraries", kReserve});
@@ -64,15 +64,17 @@ std::string MemoryPlan::refusal(const std::string& device) const {
         gigabytes(pinned), gigabytes(pinned_budget), length_key);
   }
   std::string advice = "lower " + length_key;
+  if (place.size > place.shard) advice += fmt::format(", set parallel.shard_weights to {}", place.size);
+  if (place.size > place.context) advice += ", raise parallel.context";
   if (own_memory && !weights.stream) advice += ", set model.weights to \"stream\"";
   if (residuals == ResidualPlace::kDevice) {
     advice += ", lower train.batch_size (one residual stream each)";
     if (own_memory) advice += " or set train.residuals to \"host\"";
   }
-  return fmt::format("does not fit: {} are needed on {}{}, {} are available, {} too few: {}",
-                     gigabytes(needed), device,
-                     own_memory ? "" : " beside the weights, which stay where they are mapped",
-                     gigabytes(budget), gigabytes(needed - budget), advice);
+  return fmt::format(
+      "does not fit: {} are needed on {}{}, {} are available, {} too few: {}", gigabytes(needed), device,
+      own_memory || place.shard > 1 ? "" : " beside the weights, which stay where they are mapped",
+      gigabytes(budget), gigabytes(needed - budget), advice);
 }
 
 MemoryPlan plan_memory(const Backend& backend, const RunConfig& config, const ModelConfig& model,

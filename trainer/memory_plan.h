@@ -13,6 +13,7 @@ namespace seer {
 struct MemoryPlan {
   WeightOptions weights;                             ///< What model.weights comes to
   ResidualPlace residuals = ResidualPlace::kDevice;  ///< What train.residuals comes to
+  RankPlace place;                                   ///< Of the rank it is for
   std::vector<MemoryItem> items;                     ///< Device memory by purpose
   size_t needed = 0;        ///< Bytes; without weights that are read where their files are mapped
   std::string length_key;   ///< The config key of the longest sequence

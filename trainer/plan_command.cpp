@@ -10,6 +10,7 @@
 #include "trainer/memory_plan.h"
 #include "trainer/plan_backend.h"
 #include "trainer/progress.h"
+#include "trainer/run_ranks.h"
 #include "trainer/runtime.h"
 #include "trainer/speed_probe.h"
 #include "trainer/table.h"
@@ -83,8 +84,9 @@ int plan_command(const PlanOptions& options) {
       options.memory_gb > 0 ? static_cast<size_t>(options.memory_gb * 1e9) : memory_budget(*real, config);
   // The host of a GPU that is elsewhere is not known either.
   const size_t pinned_budget = options.gpu.empty() ? available_host_bytes() : SIZE_MAX;
+  const RankPlace place = place_of(config, 0, options.ranks);
   const MemoryPlan layout =
-      plan_memory(*real, config, model, files ? &*files : nullptr, budget, pinned_budget);
+      plan_memory(*real, config, model, files ? &*files : nullptr, budget, pinned_budget, place);
 
   size_t total = 0;
   TextTable memory({"memory", "size"});
@@ -95,15 +97,21 @@ int plan_command(const PlanOptions& options) {
   memory.add_rule();
   memory.add_row({"total", megabytes(total)});
   if (layout.pinned > 0) memory.add_row({"host memory, pinned", megabytes(layout.pinned)});
-  fmt::print("{} on {}\n\n{}\n", config.model.path, real->name(), memory.to_string());
+  const std::string who = place.alone() ? "" : fmt::format(", each of {} ranks", place.size);
+  fmt::print("{} on {}{}\n\n{}\n", config.model.path, real->name(), who, memory.to_string());
+  if (!place.alone())
+    fmt::print("(time: of the compute alone, nothing waited for; NCCL's own buffers come on top)\n\n");
   if (!files) fmt::print("(no weights in {} yet: planned as bf16)\n\n", config.model.path);
   if (!layout.fits()) fmt::print("{}\n\n", layout.refusal(real->name()));
 
   PlanBackend plan(*real);
-  FrozenWeights weights = FrozenWeights::shapes(model, plan, files ? &*files : nullptr, layout.weights);
+  const RankGroups ranks = RankGroups::planned(plan, place);
+  WeightOptions of_rank = layout.weights;
+  of_rank.shard = ranks.shard.get();
+  FrozenWeights weights = FrozenWeights::shapes(model, plan, files ? &*files : nullptr, of_rank);
   SessionOptions session_setup = session_options(config);
   session_setup.residuals = layout.residuals;
-  Session session(plan, model, weights, session_setup);
+  Session session(plan, model, weights, session_setup, &ranks);
   const MachineSpeed speed = speed_of(options, *real, model);
   plan.reset_work();
   session.count_step(plan, config.data.sequence_length);

@@ -29,6 +29,23 @@ void RankGroups::abort() const noexcept {
   }
 }
 
+/// The first exchange of a kind connects the ranks and takes memory: now, not in the first step.
+void RankGroups::warm_up(Backend& backend) const {
+  constexpr int64_t kBytes = 256;
+  const Buffer from = backend.allocate(place.size * kBytes, Memory::kDevice);
+  const Buffer to = backend.allocate(place.size * kBytes, Memory::kDevice);
+  for (Communicator* group : {world.get(), context.get(), context_reversed.get(), shard.get()}) {
+    if (group == nullptr) continue;
+    const Shape rows{group->size(), kBytes};
+    const Tensor source = from.tensor(DType::kU8, rows);
+    group->all_gather(*exchange, source.slice_rows(0, 1), to.tensor(DType::kU8, rows));
+    if (group != world.get()) continue;
+    group->all_to_all(*exchange, source, to.tensor(DType::kU8, rows));
+    group->broadcast(*exchange, source, 0);
+  }
+  backend.synchronize(*exchange);
+}
+
 RankGroups RankGroups::split(Backend& backend, std::shared_ptr<Communicator> world, int context, int shard) {
   RankGroups groups;
   groups.place = {.rank = world->rank(), .size = world->size(), .context = context, .shard = shard};
@@ -42,6 +59,7 @@ RankGroups RankGroups::split(Backend& backend, std::shared_ptr<Communicator> wor
   }
   if (shard > 1) groups.shard = world->split(place.rank / shard, place.rank, kShardSms);
   groups.world = std::move(world);
+  groups.warm_up(backend);
   return groups;
 }
 

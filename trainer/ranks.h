@@ -50,10 +50,13 @@ struct RankGroups {
   /// Ends what is under way, so that nothing waits for a rank that is lost.
   void abort() const noexcept;
 
-  /// Takes `world` apart; every rank must call it.
+  /// Takes `world` apart and connects all groups; every rank must call it.
   static RankGroups split(Backend& backend, std::shared_ptr<Communicator> world, int context, int shard);
   /// Groups that exchange nothing, for planning the memory of one rank.
   static RankGroups planned(Backend& plan, const RankPlace& place);
+
+ private:
+  void warm_up(Backend& backend) const;
 };
 
 }  // namespace seer

@@ -286,8 +286,9 @@ ConfigSection describe_parallel(ParallelConfig& c) {
       {"timeout",
        &c.timeout,
        {.above = 0, .at_most = 1e6},
-       "Seconds for all ranks to come, and within which a rank that has died, hangs or cannot be reached "
-       "ends all others."},
+       "Seconds for all ranks to come, and within which a rank that has died, is stopped or cannot be "
+       "reached ends all "
+       "others. Longer than a checkpoint takes to write: the others wait for it."},
   }};
 }
 

@@ -26,24 +26,6 @@ milliseconds timeout_of(const RunConfig& config) {
   return milliseconds(static_cast<int64_t>(1000 * config.parallel.timeout));
 }
 
-RankPlace place_of(const RunConfig& config, const RankInfo& info) {
-  const auto context = static_cast<int>(config.parallel.context);
-  const int shard =
-      config.parallel.shard_weights == 0 ? info.size : static_cast<int>(config.parallel.shard_weights);
-  if (info.size % context != 0) {
-    fail_usage("parallel.context is {}, which does not divide {} ranks", context, info.size);
-  }
-  if (info.size % shard != 0) {
-    fail_usage("parallel.shard_weights is {}, which does not divide {} ranks", shard, info.size);
-  }
-  const RankPlace place{.rank = info.rank, .size = info.size, .context = context, .shard = shard};
-  if (config.train.batch_size % place.data_size() != 0) {
-    fail_usage("train.batch_size is {}, expected a multiple of {}: {} ranks, {} for each sequence",
-               config.train.batch_size, place.data_size(), info.size, context);
-  }
-  return place;
-}
-
 /// The GPU of this rank: what our launcher said, else its number among the ranks of its machine.
 void choose_gpu(const RankInfo& info) {
   const char* chosen = std::getenv("SEER_GPU");
@@ -61,6 +43,22 @@ std::string device_id([[maybe_unused]] const RunConfig& config) {
 
 }  // namespace
 
+RankPlace place_of(const RunConfig& config, int rank, int size) {
+  const auto context = static_cast<int>(config.parallel.context);
+  const int shard =
+      config.parallel.shard_weights == 0 ? size : static_cast<int>(config.parallel.shard_weights);
+  if (size % context != 0)
+    fail_usage("parallel.context is {}, which does not divide {} ranks", context, size);
+  if (size % shard != 0)
+    fail_usage("parallel.shard_weights is {}, which does not divide {} ranks", shard, size);
+  const RankPlace place{.rank = rank, .size = size, .context = context, .shard = shard};
+  if (config.train.batch_size % place.data_size() != 0) {
+    fail_usage("train.batch_size is {}, expected a multiple of {}: {} ranks, {} for each sequence",
+               config.train.batch_size, place.data_size(), size, context);
+  }
+  return place;
+}
+
 std::string visible_gpu(const char* visible, int ordinal) {
   if (visible == nullptr) return std::to_string(ordinal);
   std::vector<std::string> list;
@@ -76,8 +74,11 @@ std::string visible_gpu(const char* visible, int ordinal) {
 }
 
 RunRanks::RunRanks(const RunConfig& config) : config_(config), info_(read_launch_env(current_environment())) {
-  place_ = place_of(config, info_);
-  if (info_.alone()) return;
+  place_ = place_of(config, info_.rank, info_.size);
+  if (info_.alone()) {
+    if (config.device == "cuda" && std::getenv("SEER_GPU") != nullptr) choose_gpu(info_);
+    return;
+  }
   // Gloo writes to connections that a lost rank has closed: that is an error to report, not this rank's end.
   std::signal(SIGPIPE, SIG_IGN);
   if (!is_head()) log::set_level(log::Level::kWarn);
@@ -93,9 +94,7 @@ RunRanks::~RunRanks() = default;
 
 /// Called from threads that watch. The main thread may be waiting in a collective for ever: there is no way back.
 void RunRanks::lost(const std::string& sentence) {
-  fmt::print(stderr, "seer-train: {}\n", sentence);
-  std::fflush(nullptr);
-  std::_Exit(kExitPeerLost);
+  end_as_peer_lost(sentence);
 }
 
 void RunRanks::connect(Backend& backend) {
@@ -163,7 +162,7 @@ void RunRanks::compare(const std::map<std::string, std::string>& facts) {
   }
 }
 
-std::vector<std::string> RunRanks::exchange(const std::string& mine) {
+std::vector<std::string> RunRanks::exchange(const std::string& mine) const {
   if (alone()) return {mine};
   return control_->exchange(mine);
 }
@@ -204,7 +203,8 @@ void RunRanks::leave() {
 }
 
 void RunRanks::abort(const std::exception& error) noexcept {
-  if (alone()) return;
+  if (alone() || aborted_) return;
+  aborted_ = true;
   // A failed exchange is most often another rank's end: the control plane is about to say whose.
   const auto* ours = dynamic_cast<const Error*>(&error);
   if (ours != nullptr && ours->kind() == ErrorKind::kPeer)

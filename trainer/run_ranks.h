@@ -13,6 +13,10 @@
 
 namespace seer {
 
+/// Where rank `rank` of `size` stands as the config shares the work. Throws a usage Error if the config does not fit that
+/// number of ranks.
+RankPlace place_of(const RunConfig& config, int rank, int size);
+
 /// What CUDA_VISIBLE_DEVICES has to be for a process to see the GPU of that ordinal alone, `visible` being its value now
 /// (null: not set). A list of one GPU among several ranks was made by the launcher for this rank: it stays as it is. Throws
 /// a usage Error if the list is too short.
@@ -48,9 +52,11 @@ class RunRanks {
   /// Throws Error naming the ranks and keys in which `facts` differ from rank 0's.
   void compare(const std::map<std::string, std::string>& facts);
   /// Every rank's text, by rank.
-  std::vector<std::string> exchange(const std::string& mine);
+  std::vector<std::string> exchange(const std::string& mine) const;
   /// Whether any rank says so.
   bool any(bool mine);
+  /// The smallest that any rank has.
+  size_t least(size_t mine) const;
   /// Of every element, over all ranks.
   std::vector<int64_t> sum(const std::vector<int64_t>& mine);
   /// That rank's text.
@@ -71,6 +77,7 @@ class RunRanks {
   RankPlace place_;
   std::unique_ptr<ControlPlane> control_;  // null if alone
   RankGroups groups_;
+  bool aborted_ = false;
   std::unique_ptr<Event> ready_;
   std::unique_ptr<Event> arrived_;
 };

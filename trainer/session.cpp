@@ -51,22 +51,30 @@ Session::Session(Backend& backend, const ModelConfig& model, FrozenWeights& weig
   residuals_ = std::make_unique<Residuals>(backend_, own_batches(), shape.capacity(), model_.hidden_size,
                                            options_.residuals);
   gradients_ = std::make_unique<GradientSum>(backend_, ranks_, gates_, own_batches());
-  if (ranks_.context != nullptr) {
-    gather_ = std::make_unique<SequenceGather>(backend_, *ranks_.context, *ranks_.context_reversed,
-                                               *ranks_.exchange);
-  }
   computed_ = backend_.make_event();
   gathered_ = backend_.make_event();
   const size_t arena_bytes = plan_arena();
   arena_ = std::make_unique<Arena>(backend_.allocate(arena_bytes, Memory::kDevice));
   sweep_ = std::make_unique<Sweep>(backend_, *queue_, FrozenModel{model_, weights_, token_rope_->table()},
-                                   SweepMemory{*arena_, *residuals_, *gradients_, *scalars_}, heads_,
-                                   gather_.get());
+                                   SweepMemory{*arena_, *residuals_, *gradients_, *scalars_}, heads_, ranks_);
   list_memory(arena_bytes);
   backend_.synchronize(*queue_);
 }
 
-Session::~Session() = default;
+/// Exchanges under way use memory of this object.
+Session::~Session() {
+  if (ranks_.exchange == nullptr) return;
+  try {
+    backend_.synchronize(*ranks_.exchange);
+  } catch (const Error&) {  // nobody waits for them any more
+  }
+}
+
+/// Where the host waits for the device. What crossed ranks is waited for first: its failures are told there.
+void Session::synchronize() {
+  if (ranks_.exchange != nullptr) backend_.synchronize(*ranks_.exchange);
+  backend_.synchronize(*queue_);
+}
 
 BatchShape Session::batch_shape() const {
   return {.max_tokens = options_.max_tokens,
@@ -113,11 +121,8 @@ class Session::PlannedSweep {
         ranks_(RankGroups::planned(plan, session.place())),
         weights_(session.weights_.shapes_of(session.model_.num_layers)),
         gradients_(plan, ranks_, session.gates_, micro_batches) {
-    if (ranks_.context != nullptr)
-      gather_.emplace(plan, *ranks_.context, *ranks_.context_reversed, *ranks_.exchange);
     sweep_.emplace(plan, *queue_, FrozenModel{session.model_, weights_, session.token_rope_->table()},
-                   SweepMemory{arena_, *session.residuals_, gradients_, *session.scalars_}, heads,
-                   gather_ ? &*gather_ : nullptr);
+                   SweepMemory{arena_, *session.residuals_, gradients_, *session.scalars_}, heads, ranks_);
   }
 
   Queue& queue() { return *queue_; }
@@ -131,7 +136,6 @@ class Session::PlannedSweep {
   FrozenWeights weights_;
   Arena arena_ = Arena::measuring();
   GradientSum gradients_;
-  std::optional<SequenceGather> gather_;
   std::optional<Sweep> sweep_;
 };
 
@@ -219,7 +223,7 @@ void Session::start_step(int64_t step, std::span<const TokenSequence> sequences)
 std::vector<GateMetrics> Session::finish_step() {
   SEER_CHECK(started_ >= 0, "no step was started");
   const int64_t step = std::exchange(started_, -1);
-  backend_.synchronize(*queue_);  // the one place where the host waits for the device
+  synchronize();
   check_finite("step", step + 1, options_.batch_size);
 
   std::vector<GateMetrics> metrics;
@@ -280,7 +284,7 @@ std::optional<std::vector<EvalMetrics>> Session::evaluate(std::span<const TokenS
     start_sweep(own_share(begin), SweepMode::kEvaluate, 1.0 / static_cast<double>(total));
     scalars_->download(backend_, *queue_);
     batches_->upload_ahead(backend_, own_share(begin + options_.batch_size));
-    backend_.synchronize(*queue_);
+    synchronize();
     const int64_t count = std::min(options_.batch_size, total - begin);
     check_finite("evaluation after step", step, count);
     for (size_t g = 0; g < gates_.size(); ++g) {

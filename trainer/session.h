@@ -10,6 +10,7 @@
 
 #include "data/token_sequence.h"
 #include "trainer/metrics_log.h"
+#include "trainer/ranks.h"
 #include "trainer/sweep.h"
 #include "trainer/token_batches.h"
 
@@ -89,6 +90,7 @@ class Session {
   void list_memory(size_t arena_bytes);
   void start_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor);
   void gather_scalars();
+  void synchronize();
   void apply_gradients(Backend& backend, Queue& queue, int64_t step);
   /// `sequences`: of the sweep, over all ranks.
   void check_finite(const char* activity, int64_t step, int64_t sequences) const;
@@ -107,7 +109,6 @@ class Session {
   int64_t started_ = -1;  // the step that was started and not finished
   std::unique_ptr<Residuals> residuals_;
   std::unique_ptr<GradientSum> gradients_;
-  std::unique_ptr<SequenceGather> gather_;  // null where sequences are whole
   std::unique_ptr<Event> computed_;
   std::unique_ptr<Event> gathered_;
   std::unique_ptr<Arena> arena_;

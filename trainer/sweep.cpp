@@ -5,14 +5,18 @@
 namespace seer {
 
 Sweep::Sweep(Backend& backend, Queue& queue, const FrozenModel& model, const SweepMemory& memory,
-             HeadRange heads, SequenceGather* gather)
+             HeadRange heads, const RankGroups& ranks)
     : backend_(backend),
       queue_(queue),
       model_(model),
       memory_(memory),
       context_{backend, queue, memory.arena} {
   context_.score_bytes = heads == HeadRange::kAll ? SIZE_MAX : 0;
-  context_.gather = gather;
+  if (ranks.context == nullptr) return;
+  gather_.emplace(backend, *ranks.context, *ranks.context_reversed, *ranks.exchange);
+  pooled_gather_.emplace(backend, *ranks.context, *ranks.context_reversed, *ranks.exchange);
+  context_.gather = &*gather_;
+  context_.pooled_gather = &*pooled_gather_;
 }
 
 void Sweep::run(std::span<const MicroBatch> batches, std::span<GateTraining> gates, SweepMode mode,

@@ -6,6 +6,7 @@
 // teacher pass serves all gates; ranks add up the gradients of a layer while the next one computes.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -47,9 +48,8 @@ struct SweepMemory {
 
 class Sweep {
  public:
-  /// `gather` where sequences are spread over ranks, else null.
   Sweep(Backend& backend, Queue& queue, const FrozenModel& model, const SweepMemory& memory, HeadRange heads,
-        SequenceGather* gather);
+        const RankGroups& ranks);
 
   /// Runs every micro-batch through every layer. Losses (and in kEvaluate recalls) are added to the scalars as
   /// `loss_factor` times each micro-batch's; the gates' gradients become those of loss_scale * loss_factor * loss, over
@@ -76,6 +76,8 @@ class Sweep {
   Queue& queue_;
   FrozenModel model_;
   SweepMemory memory_;
+  std::optional<SequenceGather> gather_;  // of k and v, where sequences are spread over ranks
+  std::optional<SequenceGather> pooled_gather_;
   LayerContext context_;
 };
 

@@ -52,7 +52,7 @@ void log_memory(std::vector<MemoryItem> items, size_t communicators) {
 /// One training: owns everything between the config and the exported gates.
 class Training {
  public:
-  Training(const RunConfig& config, bool resume, const StopSignal& stop, RunRanks& ranks)
+  Training(const RunConfig& config, const StopSignal& stop, RunRanks& ranks)
       : config_(config),
         stop_(stop),
         ranks_(ranks),
@@ -63,7 +63,21 @@ class Training {
         load_queue_(backend_->make_queue("load")),
         memory_(plan_memory()),
         weights_(*backend_, *load_queue_, model_, config.model.path, weight_options()),
-        session_(*backend_, model_, weights_, options(), &ranks.groups()) {
+        session_(*backend_, model_, weights_, options(), &ranks.groups()) {}
+
+  /// Others are told of a failure before this object waits for what it shares with them.
+  int run(bool resume) {
+    try {
+      prepare(resume);
+      return train_all();
+    } catch (const std::exception& e) {
+      ranks_.abort(e);
+      throw;
+    }
+  }
+
+ private:
+  void prepare(bool resume) {
     if (config_.data.sequence_length > model_.max_position_embeddings) {
       log::warn("data.sequence_length {} is longer than the model's max_position_embeddings {}",
                 config_.data.sequence_length, model_.max_position_embeddings);
@@ -85,17 +99,6 @@ class Training {
     log_memory(session_.memory(), communicator_bytes_);
   }
 
-  /// Others are told of a failure before this object waits for what it shares with them.
-  int run() {
-    try {
-      return train_all();
-    } catch (const std::exception& e) {
-      ranks_.abort(e);
-      throw;
-    }
-  }
-
- private:
   int train_all() {
     Progress progress({.steps = config_.train.steps, .log_every = config_.train.log_every});
     const log::Wrapper around_progress([&](const std::function<void()>& write) { progress.around(write); });
@@ -179,10 +182,14 @@ class Training {
   MemoryPlan plan_memory() const {
     const ModelFiles files(config_.model.path);
     const auto local = static_cast<size_t>(std::max(1, ranks_.info().local_size));
-    // Ranks on one machine share what is not a GPU's own.
-    const size_t budget = memory_budget(*backend_, config_) / (backend_->reads_host_memory() ? local : 1);
-    MemoryPlan plan = seer::plan_memory(*backend_, config_, model_, &files, budget,
-                                        available_host_bytes() / local, ranks_.place());
+    // Ranks on one machine share what is not a GPU's own; all plan with what the least of them has.
+    size_t device = memory_budget(*backend_, config_) / (backend_->reads_host_memory() ? local : 1);
+    if (config_.memory_gb > 0) {
+      const auto limit = static_cast<size_t>(config_.memory_gb * 1e9);
+      device = std::min(device, limit - std::min(limit, communicator_bytes_));
+    }
+    MemoryPlan plan = seer::plan_memory(*backend_, config_, model_, &files, ranks_.least(device),
+                                        ranks_.least(available_host_bytes() / local), ranks_.place());
     if (!plan.fits()) fail("{}", plan.refusal(backend_->name()));
     return plan;
   }
@@ -401,7 +408,7 @@ int train(const RunConfig& config, bool resume) {
   check_paths(config, resume);
   RunRanks ranks(config);
   try {
-    const int code = Training(config, resume, stop, ranks).run();
+    const int code = Training(config, stop, ranks).run(resume);
     ranks.leave();
     return code;
   } catch (const std::exception& e) {

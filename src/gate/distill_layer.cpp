@@ -110,21 +110,23 @@ Tensor distill_layer(LayerContext& context, const DistillInput& input, std::span
 
   const Arena::Scope scope(context.arena);
   const Tensor q = context.arena.tensor(act, input.q_pre.shape());
+  SEER_CHECK(gates.size() <= kMaxGates, "{} gates", gates.size());
+  std::array<PrefillActivations, kMaxGates> activations;
+  for (size_t g = 0; g < gates.size(); ++g) {
+    activations[g] = prefill_gate_pool(context, *gates[g].config, {input.q_pre, input.k_pre, input.batch},
+                                       *gates[g].layout);
+  }
   Tensor k = context.arena.tensor(act, input.k_pre.shape());
   ConstTensor v = input.v;
   backend.rope(context.queue, input.k_pre, input.tokens, input.batch->key_rows, RopeDirection::kForward, k);
-  if (context.gather != nullptr) {  // under way while q is rotated and the gates pool
+  if (context.gather != nullptr) {  // under way while q is rotated and the gates project
     k = begin_gather(context, *input.batch, k);
     if (!v.empty()) v = begin_gather(context, *input.batch, v);
   }
   backend.rope(context.queue, input.q_pre, input.tokens, input.batch->rows, RopeDirection::kForward, q);
-
-  SEER_CHECK(gates.size() <= kMaxGates, "{} gates", gates.size());
-  std::array<PrefillActivations, kMaxGates> activations;
   for (size_t g = 0; g < gates.size(); ++g) {
-    activations[g] = prefill_gate_forward(context, *gates[g].config, gates[g].weights,
-                                          {input.q_pre, input.k_pre, input.batch}, *gates[g].layout,
-                                          gates[g].blocks, !gates[g].gradients.key.empty());
+    prefill_gate_project(context, *gates[g].config, gates[g].weights, *gates[g].layout, gates[g].blocks,
+                         !gates[g].gradients.key.empty(), activations[g]);
   }
   if (context.gather != nullptr) context.gather->finish(backend, context.queue);
   if (gates.empty()) {

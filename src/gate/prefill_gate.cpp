@@ -18,43 +18,45 @@ void pool_keys(LayerContext& context, const PrefillGateConfig& config, const Gat
     context.backend.pool_blocks(context.queue, input.k_pre, input.batch->key_rows, config.block_size,
                                 config.type.k, out);
   };
-  if (context.gather == nullptr) return pool(pooled);
+  if (context.pooled_gather == nullptr) return pool(pooled);
   const Tensor own = context.arena.tensor(
-      pooled.dtype(), Shape{pooled.rows() / context.gather->ranks(), pooled.dim(1), pooled.dim(2)});
+      pooled.dtype(), Shape{pooled.rows() / context.pooled_gather->ranks(), pooled.dim(1), pooled.dim(2)});
   pool(own);
-  context.gather->begin(context.backend, context.queue, own, pooled);
-  context.gather->finish(context.backend, context.queue);
+  context.pooled_gather->begin(context.backend, context.queue, own, pooled);
 }
 
 }  // namespace
 
-PrefillActivations prefill_gate_forward(LayerContext& context, const PrefillGateConfig& config,
-                                        const GateTensors& weights, const GateInput& input,
-                                        const ScoreLayout& layout, const RopeTable& blocks,
-                                        bool want_gradient) {
+PrefillActivations prefill_gate_pool(LayerContext& context, const PrefillGateConfig& config,
+                                     const GateInput& input, const ScoreLayout& layout) {
+  const DType dtype = gate_dtype(input);
+  PrefillActivations a;
+  a.pooled_q = context.arena.tensor(
+      dtype, Shape{layout.num_query_rows, config.num_heads, config.type.q.count() * config.head_dim});
+  a.pooled_k = context.arena.tensor(
+      dtype, Shape{layout.num_key_rows, config.num_kv_heads, config.type.k.count() * config.head_dim});
+  pool_keys(context, config, input, a.pooled_k);
+  context.backend.pool_blocks(context.queue, input.q_pre, input.batch->rows, config.block_size, config.type.q,
+                              a.pooled_q);
+  return a;
+}
+
+void prefill_gate_project(LayerContext& context, const PrefillGateConfig& config, const GateTensors& weights,
+                          const ScoreLayout& layout, const RopeTable& blocks, bool want_gradient,
+                          PrefillActivations& a) {
   Backend& backend = context.backend;
   Queue& queue = context.queue;
-  const DType dtype = gate_dtype(input);
+  const DType dtype = a.pooled_q.dtype();
   const int64_t d = config.hidden_size;
-  const int64_t rows = layout.num_query_rows;
-  const int64_t key_rows = layout.num_key_rows;
-
-  PrefillActivations a;
-  a.pooled_q =
-      context.arena.tensor(dtype, Shape{rows, config.num_heads, config.type.q.count() * config.head_dim});
-  a.pooled_k = context.arena.tensor(
-      dtype, Shape{key_rows, config.num_kv_heads, config.type.k.count() * config.head_dim});
-  a.queries = context.arena.tensor(dtype, Shape{rows, config.num_heads, d});
-  a.keys = context.arena.tensor(dtype, Shape{key_rows, config.key_heads(), d});
-
-  backend.pool_blocks(queue, input.q_pre, input.batch->rows, config.block_size, config.type.q, a.pooled_q);
-  pool_keys(context, config, input, a.pooled_k);
+  a.queries = context.arena.tensor(dtype, Shape{layout.num_query_rows, config.num_heads, d});
+  a.keys = context.arena.tensor(dtype, Shape{layout.num_key_rows, config.key_heads(), d});
   if (config.has_query_linear()) {
     backend.head_linear(queue, a.pooled_q, weights.query, a.queries);
     backend.rope(queue, a.queries, blocks, layout.query_rows, RopeDirection::kForward, a.queries);
   } else {
     backend.rope(queue, a.pooled_q, blocks, layout.query_rows, RopeDirection::kForward, a.queries);
   }
+  if (context.pooled_gather != nullptr) context.pooled_gather->finish(backend, queue);
   backend.head_linear(queue, a.pooled_k, weights.key, a.keys);
   backend.rope(queue, a.keys, blocks, layout.key_rows, RopeDirection::kForward, a.keys);
 
@@ -63,7 +65,15 @@ PrefillActivations prefill_gate_forward(LayerContext& context, const PrefillGate
     a.key_gradient = context.arena.tensor(dtype, a.keys.shape());
     backend.fill_zero(queue, a.key_gradient);
   }
-  return a;
+}
+
+PrefillActivations prefill_gate_forward(LayerContext& context, const PrefillGateConfig& config,
+                                        const GateTensors& weights, const GateInput& input,
+                                        const ScoreLayout& layout, const RopeTable& blocks,
+                                        bool want_gradient) {
+  PrefillActivations activations = prefill_gate_pool(context, config, input, layout);
+  prefill_gate_project(context, config, weights, layout, blocks, want_gradient, activations);
+  return activations;
 }
 
 ScoreArgs prefill_score_args(const PrefillGateConfig& config, const PrefillActivations& activations,

@@ -25,6 +25,15 @@ struct PrefillActivations {
   Tensor key_gradient;    ///< Like keys
 };
 
+/// The first half of prefill_gate_forward(): pools q and k. Where sequences are spread over ranks, the pooled keys are on
+/// their way afterwards.
+PrefillActivations prefill_gate_pool(LayerContext& context, const PrefillGateConfig& config,
+                                     const GateInput& input, const ScoreLayout& layout);
+/// The second half: linears and RoPE.
+void prefill_gate_project(LayerContext& context, const PrefillGateConfig& config, const GateTensors& weights,
+                          const ScoreLayout& layout, const RopeTable& blocks, bool want_gradient,
+                          PrefillActivations& activations);
+
 /// Computes Qg and Kg. `blocks` is the rotary table of block positions for dimension d, `layout` the prefill
 /// layout of the gate's block size. With `want_gradient`, the gradient tensors are taken as well,
 /// key_gradient zeroed.

@@ -37,6 +37,13 @@ LayerGather::LayerGather(Backend& backend, Communicator& group, Queue& exchange,
   }
 }
 
+LayerGather::~LayerGather() {
+  try {
+    backend_.synchronize(exchange_);
+  } catch (const Error&) {  // nobody waits for these layers any more
+  }
+}
+
 Tensor LayerGather::slice(int64_t layer) const {
   return slices_.tensor(DType::kU8, Shape{num_layers_, slice_bytes_})
       .slice_rows(layer, 1)

@@ -26,6 +26,10 @@ class LayerGather {
   LayerGather(Backend& backend, Communicator& group, Queue& exchange, int64_t num_layers, size_t layer_bytes,
               std::unique_ptr<WeightStream> slices);
 
+  ~LayerGather();
+  LayerGather(const LayerGather&) = delete;
+  LayerGather& operator=(const LayerGather&) = delete;
+
   /// Of a layer, what each of `ranks` keeps: whole cache lines, the last padded.
   static size_t slice_bytes(size_t layer_bytes, int ranks);
   /// Device memory of it all.

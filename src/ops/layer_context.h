@@ -17,8 +17,9 @@ struct LayerContext {
   int64_t mlp_rows = backend.full_speed_rows();
   /// Memory that score matrices may take: decides how many heads are distilled at a time.
   size_t score_bytes = size_t{64} << 20;
-  /// Where sequences are spread over ranks; null: every sequence is whole here.
+  /// Where sequences are spread over ranks: of k and v, and of pooled keys. Null: every sequence is whole here.
   SequenceGather* gather = nullptr;
+  SequenceGather* pooled_gather = nullptr;
 };
 
 }  // namespace seer

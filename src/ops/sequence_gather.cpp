@@ -28,10 +28,10 @@ void SequenceGather::begin(Backend& backend, Queue& queue, ConstTensor own, Tens
   backend.wait(exchange_, *ready_);
   ranks_.all_gather(exchange_, own_first, first);
   reversed_.all_gather(exchange_, own_second, second);
+  backend.record(exchange_, *arrived_);
 }
 
 void SequenceGather::finish(Backend& backend, Queue& queue) {
-  backend.record(exchange_, *arrived_);
   backend.wait(queue, *arrived_);
 }
 

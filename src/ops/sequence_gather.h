@@ -24,7 +24,7 @@ class SequenceGather {
   /// own [rows, ..], this rank's two chunks one behind the other (rows may be strided); whole [ranks * rows, ..],
   /// contiguous. `whole` is undefined until finish().
   void begin(Backend& backend, Queue& queue, ConstTensor own, Tensor whole);
-  /// `queue` waits for all gathers begun.
+  /// `queue` waits for all gathers that this object has begun.
   void finish(Backend& backend, Queue& queue);
 
  private:

@@ -1,5 +1,7 @@
 #include "src/ranks/control_plane.h"
 
+#include <algorithm>
+
 #include <unistd.h>
 
 #include "src/core/error.h"
@@ -8,12 +10,24 @@
 namespace seer {
 namespace {
 
-/// Where the other ends of the connections reach this host: not by loopback, unless all are on this machine.
-std::string reached_at(const std::vector<Connection>& connections) {
+bool is_loopback(const std::string& address) {
+  return address.starts_with("127.") || address == "::1";
+}
+
+/// Where the other ends of the connections reach this host: not by loopback, unless all are on this machine. A rank on the
+/// head's machine may have met it under a loopback name, as Debian gives hosts.
+std::string reached_at(const std::vector<Connection>& connections, const std::vector<Member>& members) {
   std::string address;
   for (const Connection& connection : connections) {
     address = local_address(connection.fd());
-    if (!address.starts_with("127.") && address != "::1") break;
+    if (!is_loopback(address)) return address;
+  }
+  const bool one_machine = std::all_of(members.begin(), members.end(), [&](const Member& member) {
+    return member.host == members.front().host;
+  });
+  if (one_machine) return address;
+  for (const std::string& own : own_addresses()) {
+    if (own != host_name() && !is_loopback(own)) return own;
   }
   return address;
 }
@@ -31,7 +45,7 @@ std::unique_ptr<ControlPlane> ControlPlane::join(JoinOptions options) {
   std::vector<Member> members = joined.members;
   SEER_CHECK(members.size() == static_cast<size_t>(options.size), "{} members of {}", members.size(),
              options.size);
-  std::string address = reached_at(joined.connections);
+  std::string address = reached_at(joined.connections, joined.members);
   auto watch = std::make_unique<Watch>(std::move(options), std::move(joined));
   return std::unique_ptr<ControlPlane>(
       new ControlPlane(rank, std::move(members), std::move(address), std::move(watch)));

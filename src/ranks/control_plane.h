@@ -13,6 +13,10 @@ namespace seer {
 /// EX_PROTOCOL: this rank was well and ended because another one was lost or failed.
 constexpr int kExitPeerLost = 76;
 
+/// Says "seer-train: <message>" on standard error and ends the process with kExitPeerLost, waiting for nothing: other
+/// threads may be stuck in a collective, or hold the lock of a stream.
+[[noreturn]] void end_as_peer_lost(const std::string& message);
+
 /// A star of TCP connections through rank 0. A thread of its own on every rank sends and expects heartbeats, also while
 /// the main thread is stuck in a collective. A rank whose connection closes, that is silent for `timeout` (stopped, its
 /// host dead), or that calls abort(), is lost: rank 0 tells all others, and on_failure is called on each.

@@ -26,7 +26,13 @@ std::string encode(const HeadAddress& head) {
 std::string read_whole(const fs::path& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text(kMaxBytes, '\0');
-  const ssize_t n = fd.valid() ? ::read(fd.get(), text.data(), text.size()) : 0;
+  // Only what this user wrote for itself: anybody could leave a file of this name in a shared folder.
+  struct stat status {};
+  if (!fd.valid() || ::fstat(fd.get(), &status) != 0 || status.st_uid != ::geteuid() ||
+      (status.st_mode & 077) != 0) {
+    return {};
+  }
+  const ssize_t n = ::read(fd.get(), text.data(), text.size());
   text.resize(n > 0 ? static_cast<size_t>(n) : 0);
   return text;
 }

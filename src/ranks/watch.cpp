@@ -20,14 +20,14 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFarewellLimit{2000};
 constexpr milliseconds kSlowestBeat{2000};
 
-void end_process(const std::string& message) {
+}  // namespace
+
+void end_as_peer_lost(const std::string& message) {
   const std::string line = fmt::format("seer-train: {}\n", message);
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
   // The main thread may be stuck in a collective that will never end: no destructor may wait for it.
   std::_Exit(kExitPeerLost);
 }
-
-}  // namespace
 
 ControlPlane::Watch::Watch(JoinOptions options, Joined joined)
     : rank_(options.rank),
@@ -35,7 +35,7 @@ ControlPlane::Watch::Watch(JoinOptions options, Joined joined)
       members_(std::move(joined.members)),
       timeout_(options.timeout),
       beat_(std::clamp(options.timeout / 4, milliseconds(1), kSlowestBeat)),
-      on_failure_(options.on_failure ? std::move(options.on_failure) : end_process),
+      on_failure_(options.on_failure ? std::move(options.on_failure) : end_as_peer_lost),
       early_(std::move(joined.early)) {
   if (!wake_.valid()) fail_errno("cannot make an eventfd", errno);
   for (size_t i = 0; i < joined.connections.size(); ++i) {
