@@ -12,8 +12,8 @@ namespace seer {
 /// so on standard error; a second SIGINT or SIGTERM quits the process at once with exit code 130. SIGUSR1
 /// does not count as the first of the two: Slurm sends it ahead of the SIGTERM that should still end in a
 /// checkpoint. To a rank with a launcher, which passes on what the user sends, signals of others do not count
-/// either: at the end of a job's time Slurm signals both of them. The destructor puts the old handlers back. One
-/// object at a time; interrupted system calls are restarted.
+/// either: at the end of a job's time Slurm signals both of them. The destructor puts the old handlers back.
+/// One object at a time; interrupted system calls are restarted.
 class StopSignal {
  public:
   /// `launcher`: the process whose signals are the user's; 0: all are.

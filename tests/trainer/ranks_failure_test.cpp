@@ -135,6 +135,26 @@ TEST_F(RanksFailure, AStoppedRankIsMissedAndKilled) {
               ContainsRegex("rank 2: ended because rank 1 \\(host .*\\) has said nothing for 3 s"));
 }
 
+/// Rank 0 holds the connections to all others. When it goes on, it finds itself left alone.
+TEST_F(RanksFailure, AStoppedRank0IsMissed) {
+  const Strings settings = with(kLong, sets({"parallel.timeout=3", "train.batch_size=3"}));
+  StartedRanks ranks(std::vector<Strings>(3, train_command(run_, "run", 0, settings)));
+  ASSERT_TRUE(wait_until(ranks[0], [&] { return in_the_middle("run"); }));
+  const auto before = steady_clock::now();
+  ranks[0].signal(SIGSTOP);
+  for (const int rank : {1, 2}) {
+    const ProcessResult result = ranks[rank].wait();
+    EXPECT_EQ(result.exit_code, kExitPeerLost);
+    EXPECT_THAT(last_words(result.err),
+                ElementsAre(ContainsRegex("ended because rank 0 \\(host .*\\) has said nothing for 3 s")));
+  }
+  EXPECT_LT(steady_clock::now() - before, seconds(20)) << "parallel.timeout is 3";
+  ranks[0].signal(SIGCONT);
+  const ProcessResult head = ranks[0].wait();
+  EXPECT_EQ(head.exit_code, kExitPeerLost);
+  EXPECT_THAT(last_words(head.err), ElementsAre(HasSubstr("ended because rank ")));
+}
+
 TEST_F(RanksFailure, NothingSurvivesTheLauncher) {
   run_alone();
   Process launcher(train_command(run_, "run", 4, kLong));
