@@ -4,16 +4,20 @@
 #include <array>
 #include <csignal>
 
+#include <sys/types.h>
+
 namespace seer {
 
 /// While it lives, the first SIGINT, SIGTERM or SIGUSR1 asks the run to stop after the current step and says
 /// so on standard error; a second SIGINT or SIGTERM quits the process at once with exit code 130. SIGUSR1
 /// does not count as the first of the two: Slurm sends it ahead of the SIGTERM that should still end in a
-/// checkpoint. The destructor puts the old handlers back. One object at a time; interrupted system calls are
-/// restarted.
+/// checkpoint. To a rank with a launcher, which passes on what the user sends, signals of others do not count
+/// either: at the end of a job's time Slurm signals both of them. The destructor puts the old handlers back.
+/// One object at a time; interrupted system calls are restarted.
 class StopSignal {
  public:
-  StopSignal();
+  /// `launcher`: the process whose signals are the user's; 0: all are.
+  explicit StopSignal(pid_t launcher = 0);
   ~StopSignal();
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;

@@ -3,8 +3,11 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <span>
 #include <utility>
+
+#include <unistd.h>
 
 #include "src/core/ceil_div.h"
 #include "src/core/error.h"
@@ -404,7 +407,8 @@ class Training {
 }  // namespace
 
 int train(const RunConfig& config, bool resume) {
-  const StopSignal stop;  // from here on, also while the model loads
+  const bool launched = std::getenv("SEER_RANK") != nullptr;
+  const StopSignal stop(launched ? ::getppid() : 0);  // from here on, also while the model loads
   check_paths(config, resume);
   RunRanks ranks(config);
   try {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include <gloo/allgather.h>
 #include <gloo/alltoall.h>
@@ -105,7 +106,6 @@ class GlooCommunicator final : public Communicator {
   std::unique_ptr<Communicator> split(int colour, int key, int /*sms*/) override {
     struct Member {
       int colour, key, rank;
-      auto operator<=>(const Member&) const = default;
     };
     std::vector<Member> group;
     int at = 0;
@@ -115,7 +115,9 @@ class GlooCommunicator final : public Communicator {
       SEER_CHECK(read == 3, "a split with \"{}\"", said);
       if (member.colour == colour) group.push_back(member);
     }
-    std::sort(group.begin(), group.end());
+    std::sort(group.begin(), group.end(), [](const Member& a, const Member& b) {
+      return std::pair(a.key, a.rank) < std::pair(b.key, b.rank);
+    });
     while (group[at].rank != rank()) ++at;
     GlooOptions options = options_;
     options.rank = at;

@@ -23,9 +23,10 @@ using ::testing::Contains;
 using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
-const Strings kLong = sets({"train.steps=40", "train.save_every=5", "eval.every=0", "eval.sequences=1"});
+const Strings kLong = sets({"train.steps=40", "train.save_every=10", "eval.every=0", "eval.sequences=1"});
 
 Strings with(Strings settings, const Strings& more) {
   settings.insert(settings.end(), more.begin(), more.end());
@@ -37,10 +38,10 @@ class RanksFailure : public testing::Test {
   void run_alone() { expect_success(train_on_ranks(run_, "alone", 0, kLong)); }
 
   /// Past the first checkpoint, and far from the last step.
-  bool in_the_middle(const std::string& name) const { return last_step(run_.path(name)) >= 6; }
+  bool in_the_middle(const std::string& name) const { return last_step(run_.path(name)) >= 11; }
 
   void resume_as_if_nothing_happened(const std::string& name, int ranks) {
-    EXPECT_GE(last_step(run_.path(name)), 6);
+    EXPECT_GE(last_step(run_.path(name)), 11);
     EXPECT_LT(last_step(run_.path(name)), 40);
     expect_success(train_on_ranks(run_, name, ranks, with(kLong, {"--resume"})));
     expect_same_run(run_.path("alone"), run_.path(name));
@@ -88,8 +89,15 @@ TEST_F(RanksFailure, TheLauncherNamesAKilledRank) {
     EXPECT_THAT(last_words(result.err),
                 Contains(fmt::format("seer-train: rank {} (pid {}) was ended by SIGKILL (Killed) ({})",
                                      victim, pid, where)));
-    EXPECT_THAT(last_words(log_of_rank(run_.path(name), 2)),
-                ElementsAre(StartsWith(fmt::format("seer-train: rank 2: ended because rank {} (", victim))));
+    for (const int rank : {1, 2, 3}) {
+      if (rank == victim) continue;
+      const std::string log = log_of_rank(run_.path(name), rank);
+      EXPECT_THAT(
+          last_words(log),
+          ElementsAre(StartsWith(fmt::format("seer-train: rank {}: ended because rank {} (", rank, victim))));
+      EXPECT_THAT(log, Not(HasSubstr("SIGTERM"))) << "it ended by itself";
+    }
+    EXPECT_THAT(result.err, Not(HasSubstr("SIGTERM")));
     resume_as_if_nothing_happened(name, victim == 0 ? 2 : 4);
   }
 }
@@ -125,6 +133,26 @@ TEST_F(RanksFailure, AStoppedRankIsMissedAndKilled) {
                   HasSubstr(fmt::format("rank 1 (pid {}) was stopped or stuck", pid))));
   EXPECT_THAT(log_of_rank(run_.path("run"), 2),
               ContainsRegex("rank 2: ended because rank 1 \\(host .*\\) has said nothing for 3 s"));
+}
+
+/// Rank 0 holds the connections to all others. When it goes on, it finds itself left alone.
+TEST_F(RanksFailure, AStoppedRank0IsMissed) {
+  const Strings settings = with(kLong, sets({"parallel.timeout=3", "train.batch_size=3"}));
+  StartedRanks ranks(std::vector<Strings>(3, train_command(run_, "run", 0, settings)));
+  ASSERT_TRUE(wait_until(ranks[0], [&] { return in_the_middle("run"); }));
+  const auto before = steady_clock::now();
+  ranks[0].signal(SIGSTOP);
+  for (const int rank : {1, 2}) {
+    const ProcessResult result = ranks[rank].wait();
+    EXPECT_EQ(result.exit_code, kExitPeerLost);
+    EXPECT_THAT(last_words(result.err),
+                ElementsAre(ContainsRegex("ended because rank 0 \\(host .*\\) has said nothing for 3 s")));
+  }
+  EXPECT_LT(steady_clock::now() - before, seconds(20)) << "parallel.timeout is 3";
+  ranks[0].signal(SIGCONT);
+  const ProcessResult head = ranks[0].wait();
+  EXPECT_EQ(head.exit_code, kExitPeerLost);
+  EXPECT_THAT(last_words(head.err), ElementsAre(HasSubstr("ended because rank ")));
 }
 
 TEST_F(RanksFailure, NothingSurvivesTheLauncher) {

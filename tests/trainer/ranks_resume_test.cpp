@@ -33,15 +33,15 @@ class RanksResume : public testing::Test {
     expect_success(train_on_ranks(run_, "alone", 0, settings));
   }
 
-  /// Starts a run of so many ranks, asks it to stop once `ready`, by a signal to what `target` returns, and gives back
-  /// the step after which it stopped.
+  /// Starts a run of so many ranks, asks it to stop once `ready`, by a signal to those that `targets` returns, and gives
+  /// back the step after which it stopped.
   int64_t stop(const std::string& name, int ranks, int number,
-               const std::function<pid_t(const Process&)>& target,
+               const std::function<std::vector<pid_t>(const Process&)>& targets,
                const std::function<bool(const fs::path&)>& ready, const Strings& settings = kLong) {
     const fs::path folder = run_.path(name);
     Process launcher(train_command(run_, name, ranks, settings));
     EXPECT_TRUE(wait_until(launcher, [&] { return ready(folder); }));
-    ::kill(target(launcher), number);
+    for (const pid_t pid : targets(launcher)) ::kill(pid, number);
     const ProcessResult result = launcher.wait();
     EXPECT_EQ(result.exit_code, 75) << result.err;
     const int64_t step = last_step(folder);
@@ -62,7 +62,7 @@ class RanksResume : public testing::Test {
   }
 
   static bool in_the_middle(const fs::path& folder) { return last_step(folder) >= 3; }
-  static pid_t the_launcher(const Process& launcher) { return launcher.pid(); }
+  static std::vector<pid_t> the_launcher(const Process& launcher) { return {launcher.pid()}; }
 
   const TinyRun run_;
 };
@@ -88,16 +88,21 @@ TEST_F(RanksResume, AllStopWhoeverIsAsked) {
   struct Case {
     const char* name;
     int signal;
-    std::function<pid_t(const Process&)> target;
+    std::function<std::vector<pid_t>(const Process&)> targets;
   };
   const auto rank = [](int number) {
-    return [number](const Process& launcher) { return pid_of_rank(launcher, number); };
+    return [number](const Process& launcher) { return std::vector{pid_of_rank(launcher, number)}; };
   };
-  for (const auto& [name, signal, target] :
+  // As Slurm does at the end of a job's time: every process, and what the launcher passes on comes on top.
+  const auto everybody = [](const Process& launcher) {
+    return std::vector{pid_of_rank(launcher, 0), pid_of_rank(launcher, 1), launcher.pid()};
+  };
+  for (const auto& [name, signal, targets] :
        {Case{"launcher-usr1", SIGUSR1, the_launcher}, Case{"launcher-int", SIGINT, the_launcher},
-        Case{"rank1-term", SIGTERM, rank(1)}, Case{"rank0-usr1", SIGUSR1, rank(0)}}) {
+        Case{"rank1-term", SIGTERM, rank(1)}, Case{"rank0-usr1", SIGUSR1, rank(0)},
+        Case{"everybody-term", SIGTERM, everybody}}) {
     SCOPED_TRACE(name);
-    const int64_t step = stop(name, 2, signal, target, in_the_middle);
+    const int64_t step = stop(name, 2, signal, targets, in_the_middle);
     resume(name, 2, step);
   }
 }
@@ -122,10 +127,25 @@ TEST_F(RanksResume, FromBeforeTheFirstStep) {
                              "train.steps=3", "eval.every=0"});
   run_alone(slow);
   const int64_t step = stop(
-      "early", 2, SIGTERM, [](const Process& launcher) { return pid_of_rank(launcher, 1); },
+      "early", 2, SIGTERM, [](const Process& launcher) { return std::vector{pid_of_rank(launcher, 1)}; },
       [](const fs::path& folder) { return fs::exists(folder / "metrics.jsonl"); }, slow);
   EXPECT_EQ(step, 0);
   resume("early", 1, step, slow);
+}
+
+TEST_F(RanksResume, ASecondSignalQuitsAtOnce) {
+  // An evaluation of many seconds, in batches of seconds.
+  const TinyRun run(TinyRun::Layout::kJoined, {.layers = 4, .heads = 8, .max_positions = 8192});
+  write_npy(run.path("held_out.npy"), random_ids(2, 8192 * 8, 256));
+  Process launcher(train_command(run, "run", 2, sets({"eval.sequence_length=8192", "eval.sequences=8"})));
+  ASSERT_TRUE(wait_until(launcher, [&] { return fs::exists(run.path("run") / "metrics.jsonl"); }));
+  launcher.signal(SIGINT);
+  ASSERT_TRUE(wait_until(
+      launcher, [&] { return launcher.error_text().find("again to quit at once") != std::string::npos; }));
+  launcher.signal(SIGINT);
+  const ProcessResult result = launcher.wait();
+  EXPECT_EQ(result.exit_code, 130) << result.err;
+  EXPECT_EQ(files_below(run.path("run") / "checkpoints"), Strings());
 }
 
 }  // namespace
