@@ -92,7 +92,7 @@ int bench_step_command(const BenchStepOptions& options);
 struct BenchRanksOptions {
   std::string model_config;  ///< As above
   /// alone, alone-long, data, shard, context, context+shard: in this order
-  std::vector<std::string> modes = {"alone", "data", "shard", "alone-long", "context"};
+  std::vector<std::string> modes = {"alone", "data", "alone", "shard", "alone-long", "context"};
   int64_t tokens = 65536;        ///< Of a sequence, one for each GPU
   int64_t long_tokens = 131072;  ///< Of a sequence that all GPUs share
   int64_t batch_size = 1;        ///< Sequences of a rank in a step

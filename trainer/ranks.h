@@ -15,9 +15,9 @@
 
 namespace seer {
 
-/// Multiprocessors of a GPU for exchanges that run beside the compute: of gradients, and of frozen weights. Persistent
-/// attention kernels leave them free. Otherwise a rank's exchange waits for the end of its attention, and the peers'
-/// exchanges wait for it, on multiprocessors of theirs: two H200s lost 5 % of a step to that.
+/// Multiprocessors of a GPU for exchanges that run beside the compute: of gradients, and of frozen weights. The few
+/// exchanges of gradients may wait for the end of an attention kernel, whose thread blocks stay to the end; those of every
+/// layer's weights may not, so attention leaves theirs free.
 constexpr int kReduceSms = 2;
 constexpr int kShardSms = 4;
 
@@ -34,7 +34,7 @@ struct RankPlace {
   int data_size() const { return size / context; }
   int shard_rank() const { return rank % shard; }
   /// What attention leaves to exchanges.
-  int reserved_sms() const { return alone() ? 0 : shard > 1 ? kShardSms : kReduceSms; }
+  int reserved_sms() const { return shard > 1 ? kShardSms : 0; }
 };
 
 /// The communicators of a run, null where a group is this process alone, and the queue of all their operations.

@@ -189,6 +189,13 @@ std::string RunRanks::from(int rank, const std::string& mine) {
   return exchange(info_.rank == rank ? mine : std::string())[rank];
 }
 
+size_t RunRanks::least(size_t mine) const {
+  size_t least = mine;
+  for (const std::string& said : exchange(std::to_string(mine)))
+    least = std::min<size_t>(least, std::stoull(said));
+  return least;
+}
+
 void RunRanks::broadcast(Backend& backend, Queue& queue, Tensor x) {
   if (alone()) return;
   backend.record(queue, *ready_);

@@ -3,7 +3,7 @@
 // The base is frozen and the loss of a layer's gate depends on that layer's q and k alone, so nothing flows
 // back between layers: every layer leaves the gradients of its own gates behind and is forgotten. Memory does
 // not grow with depth; each layer's weights are touched once per optimiser step, for all micro-batches; one
-// teacher pass serves all gates; ranks add up the gradients of a layer while the next one computes.
+// teacher pass serves all gates; ranks add up the gradients of layers while the next ones compute.
 #pragma once
 
 #include <optional>
