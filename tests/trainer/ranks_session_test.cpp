@@ -1,5 +1,7 @@
 // One training, shared by several ranks (threads, over Gloo), must be the training of one.
+#include <chrono>
 #include <cmath>
+#include <thread>
 
 #include <gmock/gmock.h>
 
@@ -138,6 +140,27 @@ TEST_F(RankSessions, EvaluationsOfAnyLength) {
       EXPECT_EQ(seen[g].densities[0].recall, expected[g].densities[0].recall);
     }
   });
+}
+
+/// An exchange that fails must not leave a step with the gradients of one rank.
+TEST_F(RankSessions, ALateRankFailsTheStepOfAll) {
+  const SessionOptions options = options_for(three_gates(), 2);
+  const auto batches = random_batches(10, 1, 2, kRaggedLength);
+  std::vector<int> failed(2);
+  run_ranks(2, [&](int rank, const RankExchange& exchange) {
+    RankSetup setup;
+    setup.world = make_gloo_communicator(
+        {.rank = rank, .size = 2, .timeout = std::chrono::milliseconds(500)}, exchange);
+    LoadedSession session(folder(), options, make_cpu_backend({.threads = 1}), std::move(setup));
+    if (rank == 1) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
+    try {
+      session->train_step(0, std::span(batches[0]).subspan(rank, 1));
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kPeer) << e.what();
+      failed[rank] = 1;
+    }
+  });
+  EXPECT_THAT(failed, ::testing::Each(1));
 }
 
 TEST_F(RankSessions, NaNOnOneRankStopsAll) {
