@@ -121,6 +121,7 @@ TEST(Rendezvous, AFileOfAKilledStartIsNotTaken) {
   const fs::path path = TokenFile::path(folder.path(), "slurm-9-0-0");
   std::ofstream(path) << fmt::format("seer-train ranks 1\nport {}\nsecret old\nhost 127.0.0.1\nend\n",
                                      port_of(stranger));
+  fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write);
   ForkedRank one([&] {
     stranger = Fd();
     return meet(slurm(1), folder.path());
@@ -134,6 +135,16 @@ TEST(Rendezvous, AFileOfAKilledStartIsNotTaken) {
   EXPECT_EQ(zero.wait(), 0) << zero.said();
   EXPECT_EQ(one.wait(), 0) << one.said();
   EXPECT_TRUE(fs::is_empty(folder.path()));
+}
+
+TEST(Rendezvous, AFileThatOthersMayReadIsNotTaken) {
+  const TempDir folder;
+  const fs::path path = TokenFile::path(folder.path(), "slurm-9-0-0");
+  std::ofstream(path) << "seer-train ranks 1\nport 1\nsecret known\nhost 127.0.0.1\nend\n";
+  fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write);
+  EXPECT_TRUE(TokenFile::read(path).has_value());
+  fs::permissions(path, fs::perms::group_read, fs::perm_options::add);
+  EXPECT_FALSE(TokenFile::read(path).has_value());
 }
 
 TEST(Rendezvous, AnotherStartsFileIsAnotherName) {
