@@ -19,7 +19,7 @@ GradientSum::GradientSum(Backend& backend, const RankGroups& ranks, std::span<co
   int64_t layer_bytes = 0;
   for (const GateTraining& gate : gates)
     layer_bytes += GateParams::layer_size(gate.config()) * static_cast<int64_t>(sizeof(float));
-  if (!gates.empty()) {
+  if (layer_bytes > 0) {
     layers_together_ =
         std::clamp<int64_t>(bytes_together / layer_bytes, 1, gates.front().params().num_layers());
   }

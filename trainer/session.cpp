@@ -116,8 +116,7 @@ size_t Session::plan_arena() {
 class Session::PlannedSweep {
  public:
   PlannedSweep(Session& session, Backend& plan, HeadRange heads, int64_t micro_batches)
-      : plan_(plan),
-        queue_(plan.make_queue("plan")),
+      : queue_(plan.make_queue("plan")),
         ranks_(RankGroups::planned(plan, session.place())),
         weights_(session.weights_.shapes_of(session.model_.num_layers)),
         gradients_(plan, ranks_, session.gates_, micro_batches) {
@@ -130,7 +129,6 @@ class Session::PlannedSweep {
   size_t arena_peak() const { return arena_.peak(); }
 
  private:
-  Backend& plan_;
   std::unique_ptr<Queue> queue_;
   RankGroups ranks_;
   FrozenWeights weights_;

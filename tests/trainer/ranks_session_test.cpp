@@ -149,8 +149,8 @@ TEST_F(RankSessions, ALateRankFailsTheStepOfAll) {
   std::vector<int> failed(2);
   run_ranks(2, [&](int rank, const RankExchange& exchange) {
     RankSetup setup;
-    setup.world = make_gloo_communicator(
-        {.rank = rank, .size = 2, .timeout = std::chrono::milliseconds(500)}, exchange);
+    setup.world = make_gloo_communicator({.rank = rank, .size = 2, .timeout = std::chrono::milliseconds(500)},
+                                         exchange);
     LoadedSession session(folder(), options, make_cpu_backend({.threads = 1}), std::move(setup));
     if (rank == 1) std::this_thread::sleep_for(std::chrono::milliseconds(2500));
     try {
