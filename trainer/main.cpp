@@ -51,11 +51,11 @@ void add_train(CLI::App& app, Action& action, const bool& verbose,
                    "One rank for each of these GPUs of this machine: 0,1,3 or all")
       ->type_name("LIST");
   command->add_option("--ranks", options->launch.ranks, "So many ranks on this machine's CPUs")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 65536));
   command
       ->add_option("--max-restarts", options->launch.max_restarts,
                    "After a failure start again from the newest checkpoint, at most so often")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, 1'000'000));
   command->callback([options, &action, &verbose, &arguments] {
     action = [options, &verbose, &arguments] {
       if (options->print_schema) {
@@ -129,7 +129,7 @@ void add_plan(CLI::App& app, Action& action) {
       ->check(CLI::PositiveNumber);
   command->add_option("--gpu", options->gpu, "A GPU that need not be here: " + known_gpu_names());
   command->add_option("--ranks", options->ranks, "Plan for each of so many ranks")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 65536));
   command->callback([=, &action] { action = [=] { return plan_command(*options); }; });
 }
 
@@ -241,7 +241,7 @@ void add_bench_comm(CLI::App& bench, Action& action, const std::vector<std::stri
   command
       ->add_option("--ranks", options->launch.ranks,
                    "So many ranks on this machine's CPUs, with --device cpu")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 65536));
   command->add_option("--device", options->device, "cuda or cpu")->check(CLI::IsMember({"cpu", "cuda"}));
   command->add_option("--model-config", options->model_config, "config.json (default: Llama-3.1-8B's shape)")
       ->check(CLI::ExistingPath);

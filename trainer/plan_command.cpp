@@ -99,8 +99,11 @@ int plan_command(const PlanOptions& options) {
   if (layout.pinned > 0) memory.add_row({"host memory, pinned", megabytes(layout.pinned)});
   const std::string who = place.alone() ? "" : fmt::format(", each of {} ranks", place.size);
   fmt::print("{} on {}{}\n\n{}\n", config.model.path, real->name(), who, memory.to_string());
-  if (!place.alone())
-    fmt::print("(time: of the compute alone, nothing waited for; NCCL's own buffers come on top)\n\n");
+  if (!place.alone()) {
+    fmt::print(
+        "(each rank; tokens/s of all of them, were nothing ever waited for. Communicators' buffers come on "
+        "top)\n\n");
+  }
   if (!files) fmt::print("(no weights in {} yet: planned as bf16)\n\n", config.model.path);
   if (!layout.fits()) fmt::print("{}\n\n", layout.refusal(real->name()));
 

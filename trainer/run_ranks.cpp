@@ -48,9 +48,16 @@ RankPlace place_of(const RunConfig& config, int rank, int size) {
   const int shard =
       config.parallel.shard_weights == 0 ? size : static_cast<int>(config.parallel.shard_weights);
   if (size % context != 0)
-    fail_usage("parallel.context is {}, which does not divide {} ranks", context, size);
+    fail_usage(
+        "parallel.context is {}, which does not divide {} ranks: start a multiple of it (--gpus, --ranks, or "
+        "a launcher)",
+        context, size);
   if (size % shard != 0)
-    fail_usage("parallel.shard_weights is {}, which does not divide {} ranks", shard, size);
+    fail_usage(
+        "parallel.shard_weights is {}, which does not divide {} ranks: start a multiple of it (--gpus, "
+        "--ranks, or a "
+        "launcher)",
+        shard, size);
   const RankPlace place{.rank = rank, .size = size, .context = context, .shard = shard};
   if (config.train.batch_size % place.data_size() != 0) {
     fail_usage("train.batch_size is {}, expected a multiple of {}: {} ranks, {} for each sequence",
