@@ -134,11 +134,13 @@ TEST_F(RanksResume, FromBeforeTheFirstStep) {
 }
 
 TEST_F(RanksResume, ASecondSignalQuitsAtOnce) {
-  // An evaluation of many seconds, in batches of seconds.
-  const TinyRun run(TinyRun::Layout::kJoined, {.layers = 4, .heads = 8, .max_positions = 8192});
-  write_npy(run.path("held_out.npy"), random_ids(2, 8192 * 8, 256));
-  Process launcher(train_command(run, "run", 2, sets({"eval.sequence_length=8192", "eval.sequences=8"})));
-  ASSERT_TRUE(wait_until(launcher, [&] { return fs::exists(run.path("run") / "metrics.jsonl"); }));
+  // A first step has ended, so the second is under way: it takes seconds, and only its end looks at the first signal.
+  const TinyRun run(TinyRun::Layout::kJoined, {.layers = 4, .heads = 8, .max_positions = 4096});
+  write_npy(run.path("tokens.npy"), random_ids(1, 4096 * 12, 256));
+  const Strings slow = sets({"data.sequence_length=4096", "train.steps=3", "eval.every=0",
+                             "eval.sequence_length=256", "train.save_every=0"});
+  Process launcher(train_command(run, "run", 2, slow));
+  ASSERT_TRUE(wait_until(launcher, [&] { return last_step(run.path("run")) == 1; })) << launcher.error_text();
   launcher.signal(SIGINT);
   ASSERT_TRUE(wait_until(
       launcher, [&] { return launcher.error_text().find("again to quit at once") != std::string::npos; }));
