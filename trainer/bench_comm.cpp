@@ -31,7 +31,9 @@ class CommBench {
         ranks_(config_),
         model_(bench_model(options.model_config)) {
     if (ranks_.alone())
-      fail_usage("bench comm measures several ranks: start it with --gpus 0,1 or under a launcher");
+      fail_usage(
+          "bench comm measures several ranks: start it with --gpus 0,1, with --ranks N --device cpu, or "
+          "under a launcher");
     backend_ = make_backend(config_, ranks_.info().local_size);
     ranks_.connect(*backend_);
   }

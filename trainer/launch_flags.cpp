@@ -48,8 +48,9 @@ LaunchPlan plan_launch(const LaunchFlags& flags, const RunConfig& config, const 
     plan.ranks = static_cast<int>(plan.gpus.size());
   } else if (flags.ranks > 0) {
     if (config.device != "cpu") {
-      fail_usage("--ranks is for CPUs, the config's device is \"{}\": use --gpus 0,1 or --gpus all",
-                 config.device);
+      fail_usage(
+          "--ranks is for CPUs, the device is \"{}\": add --device cpu, or use --gpus 0,1 or --gpus all",
+          config.device);
     }
     plan.ranks = flags.ranks;
   }

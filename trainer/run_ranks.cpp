@@ -47,21 +47,21 @@ RankPlace place_of(const RunConfig& config, int rank, int size) {
   const auto context = static_cast<int>(config.parallel.context);
   const int shard =
       config.parallel.shard_weights == 0 ? size : static_cast<int>(config.parallel.shard_weights);
-  if (size % context != 0)
+  const auto check_divides = [&](const char* key, int value) {
+    if (size % value == 0) return;
     fail_usage(
-        "parallel.context is {}, which does not divide {} ranks: start a multiple of it (--gpus, --ranks, or "
-        "a launcher)",
-        context, size);
-  if (size % shard != 0)
-    fail_usage(
-        "parallel.shard_weights is {}, which does not divide {} ranks: start a multiple of it (--gpus, "
-        "--ranks, or a "
-        "launcher)",
-        shard, size);
+        "{} is {}, which does not divide {} ranks: start a multiple of it (--gpus, --ranks, or a launcher)",
+        key, value, size);
+  };
+  check_divides("parallel.context", context);
+  check_divides("parallel.shard_weights", shard);
   const RankPlace place{.rank = rank, .size = size, .context = context, .shard = shard};
   if (config.train.batch_size % place.data_size() != 0) {
-    fail_usage("train.batch_size is {}, expected a multiple of {}: {} ranks, {} for each sequence",
-               config.train.batch_size, place.data_size(), size, context);
+    fail_usage(
+        "train.batch_size is {}, expected a multiple of {}: {} ranks, {} for each sequence; raise it, start "
+        "fewer "
+        "ranks, or raise parallel.context",
+        config.train.batch_size, place.data_size(), size, context);
   }
   return place;
 }
@@ -93,16 +93,11 @@ RunRanks::RunRanks(const RunConfig& config) : config_(config), info_(read_launch
                         {.run_folder = config.output.dir,
                          .join_timeout = timeout_of(config),
                          .timeout = timeout_of(config),
-                         .on_failure = [this](const std::string& sentence) { lost(sentence); }});
+                         .on_failure = end_as_peer_lost});
   if (config.device == "cuda") choose_gpu(info_);
 }
 
 RunRanks::~RunRanks() = default;
-
-/// Called from threads that watch. The main thread may be waiting in a collective for ever: there is no way back.
-void RunRanks::lost(const std::string& sentence) {
-  end_as_peer_lost(sentence);
-}
 
 void RunRanks::connect(Backend& backend) {
   if (alone()) return;
@@ -123,7 +118,7 @@ void RunRanks::connect(Backend& backend) {
       // Where a peer died, the control plane knows which one and says it first.
       std::this_thread::sleep_for(std::chrono::seconds(3));
       control_->abort(what);
-      lost(fmt::format("rank {}: {}", info_.rank, what));
+      end_as_peer_lost(fmt::format("rank {}: {}", info_.rank, what));
     };
     world = make_nccl_communicator({.rank = info_.rank,
                                     .size = info_.size,

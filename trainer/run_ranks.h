@@ -70,8 +70,6 @@ class RunRanks {
   void abort(const std::exception& error) noexcept;
 
  private:
-  void lost(const std::string& sentence);
-
   const RunConfig& config_;
   RankInfo info_;
   RankPlace place_;

@@ -70,12 +70,6 @@ Session::~Session() {
   }
 }
 
-/// Where the host waits for the device. What crossed ranks is waited for first: its failures are told there.
-void Session::synchronize() {
-  if (ranks_.exchange != nullptr) backend_.synchronize(*ranks_.exchange);
-  backend_.synchronize(*queue_);
-}
-
 BatchShape Session::batch_shape() const {
   return {.max_tokens = options_.max_tokens,
           .block_sizes = distinct_block_sizes(options_.gates),
@@ -221,7 +215,7 @@ void Session::start_step(int64_t step, std::span<const TokenSequence> sequences)
 std::vector<GateMetrics> Session::finish_step() {
   SEER_CHECK(started_ >= 0, "no step was started");
   const int64_t step = std::exchange(started_, -1);
-  synchronize();
+  backend_.synchronize(*queue_);  // the one place where the host waits for the device
   check_finite("step", step + 1, options_.batch_size);
 
   std::vector<GateMetrics> metrics;
@@ -282,7 +276,7 @@ std::optional<std::vector<EvalMetrics>> Session::evaluate(std::span<const TokenS
     start_sweep(own_share(begin), SweepMode::kEvaluate, 1.0 / static_cast<double>(total));
     scalars_->download(backend_, *queue_);
     batches_->upload_ahead(backend_, own_share(begin + options_.batch_size));
-    synchronize();
+    backend_.synchronize(*queue_);
     const int64_t count = std::min(options_.batch_size, total - begin);
     check_finite("evaluation after step", step, count);
     for (size_t g = 0; g < gates_.size(); ++g) {

@@ -90,7 +90,6 @@ class Session {
   void list_memory(size_t arena_bytes);
   void start_sweep(std::span<const TokenSequence> sequences, SweepMode mode, double loss_factor);
   void gather_scalars();
-  void synchronize();
   void apply_gradients(Backend& backend, Queue& queue, int64_t step);
   /// `sequences`: of the sweep, over all ranks.
   void check_finite(const char* activity, int64_t step, int64_t sequences) const;

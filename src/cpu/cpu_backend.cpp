@@ -48,8 +48,9 @@ class CpuBackend final : public Backend {
 
   void record(Queue& queue, Event& event) override {
     auto& e = static_cast<CpuEvent&>(event);
+    CpuQueue& q = on(queue);
     const uint64_t number = e.record();
-    on(queue).push([&e, number] { e.complete(number); }, /*always=*/true);
+    q.push([&e, &q, number] { e.complete(number, q.failure()); }, /*always=*/true);
   }
   void wait(Queue& queue, Event& event) override {
     auto& e = static_cast<CpuEvent&>(event);

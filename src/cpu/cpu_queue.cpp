@@ -7,8 +7,9 @@ uint64_t CpuEvent::record() {
   return ++recorded_;
 }
 
-void CpuEvent::complete(uint64_t record) {
+void CpuEvent::complete(uint64_t record, std::exception_ptr failure) {
   const std::lock_guard lock(mutex_);
+  if (record >= completed_) failure_ = std::move(failure);
   completed_ = std::max(completed_, record);
   done_.notify_all();
 }
@@ -21,6 +22,7 @@ uint64_t CpuEvent::last_record() const {
 void CpuEvent::wait(uint64_t record) {
   std::unique_lock lock(mutex_);
   done_.wait(lock, [&] { return completed_ >= record; });
+  if (failure_) std::rethrow_exception(failure_);
 }
 
 CpuQueue::CpuQueue()
@@ -39,6 +41,11 @@ void CpuQueue::synchronize() {
   std::unique_lock lock(mutex_);
   room_.wait(lock, [this] { return finished_ == pushed_; });
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+std::exception_ptr CpuQueue::failure() {
+  const std::lock_guard lock(mutex_);
+  return error_;
 }
 
 void CpuQueue::work() {

@@ -17,13 +17,16 @@
 
 namespace seer::cpu {
 
-/// Counts its records; the queue thread catches up with them.
+/// Counts its records; the queue thread catches up with them. A record that follows a failed operation carries its failure
+/// to whoever waits: what was to come is not there.
 class CpuEvent final : public Event {
  public:
   /// A new record; complete(its return value) must follow, from the queue.
   uint64_t record();
-  void complete(uint64_t record);
+  /// `failure`: of the queue so far, or null.
+  void complete(uint64_t record, std::exception_ptr failure);
   uint64_t last_record() const;
+  /// Rethrows the failure that the record carries.
   void wait(uint64_t record);
 
  private:
@@ -31,6 +34,7 @@ class CpuEvent final : public Event {
   std::condition_variable done_;
   uint64_t recorded_ = 0;
   uint64_t completed_ = 0;
+  std::exception_ptr failure_;  // of the newest completed record
 };
 
 /// Runs tasks on its own thread in the order they were pushed. Tasks live in a fixed ring, so pushing
@@ -61,6 +65,9 @@ class CpuQueue final : public Queue {
 
   /// Waits until the queue is empty, then rethrows the first failure, once.
   void synchronize();
+
+  /// Of the operations that have run since the last synchronize(), or null.
+  std::exception_ptr failure();
 
  private:
   static constexpr size_t kTaskBytes = 1024;

@@ -27,8 +27,7 @@ class GateParams {
   int64_t num_layers() const { return num_layers_; }
   int64_t size() const { return num_layers_ * layer_size_; }
 
-  GateTensors weights(int64_t layer) const { return views(kWeights, layer); }
-  GateTensors gradients(int64_t layer) const { return views(kGradients, layer); }
+  GateTensors weights(int64_t layer) const { return gate_tensors(config_, layer_of(kWeights, layer)); }
   Tensor flat_weights() const { return flat(kWeights); }
   Tensor flat_gradients() const { return flat(kGradients); }
   Tensor first_moment() const { return flat(kFirstMoment); }

@@ -197,7 +197,8 @@ class Backend {
 
   /// The event stands for everything enqueued on `queue` so far; it can be recorded again.
   virtual void record(Queue& queue, Event& event) = 0;
-  /// What is enqueued on `queue` from now on runs after the event's last record.
+  /// What is enqueued on `queue` from now on runs after the event's last record. If an operation before that record has
+  /// failed, `queue` fails as well.
   virtual void wait(Queue& queue, Event& event) = 0;
   /// The host waits; a failure of an operation on the queue is rethrown here.
   virtual void synchronize(Queue& queue) = 0;

@@ -112,7 +112,8 @@ TEST_F(GateParamsTest, ViewsTileTheFlatArrays) {
     next += weights.query.numel();
     EXPECT_EQ(weights.key.data<float>(), next);
     next += weights.key.numel();
-    EXPECT_EQ(params.layer_gradients(layer).data<float>(), params.gradients(layer).query.data<float>());
+    const GateTensors views = gate_tensors(params.config(), params.layer_gradients(layer));
+    EXPECT_EQ(params.layer_gradients(layer).data<float>(), views.query.data<float>());
     EXPECT_EQ(params.layer_gradients(layer).numel(), GateParams::layer_size(params.config()));
   }
   EXPECT_EQ(next, params.flat_weights().data<float>() + params.size());

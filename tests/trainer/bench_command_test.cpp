@@ -33,6 +33,13 @@ TEST(BenchCommand, RefusesGpuOptionsBeforeItLooksForAGpu) {
   expect_refusal(seer_train({"bench", "step", "--gates", "17"}), kUsage, {"--gates"});
 }
 
+TEST(BenchCommand, SaysHowToStartSeveralRanks) {
+  expect_refusal(seer_train({"bench", "comm", "--device", "cpu"}), kUsage, {"--ranks N --device cpu"});
+  expect_refusal(seer_train({"bench", "comm", "--ranks", "2"}), kUsage, {"--device cpu"});
+  expect_refusal(seer_train({"bench", "comm", "--ranks", "0"}), kUsage, {"1 to 65536"});
+  expect_refusal(seer_train({"bench", "ranks", "--modes", "alone,sharded"}), kUsage, {"--modes"});
+}
+
 TEST(BenchCommand, SaysWhatAGpuBenchLacks) {
   const TempDir folder;
   const fs::path report = folder / "report.json";

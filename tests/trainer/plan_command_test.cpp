@@ -75,6 +75,24 @@ TEST(PlanCommand, PlansTheLargestModelFromItsConfigAlone) {
   EXPECT_THAT(result.out, HasSubstr("does not fit"));
 }
 
+TEST(PlanCommand, PlansOneOfManyRanks) {
+  const TinyRun run;
+  const auto plan = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"plan", run.config().string(), "--gflops", "100", "--bandwidth", "10", "--set",
+                               "train.batch_size=16", "--set", "data.sequence_length=1024"});
+    return seer_train(more);
+  };
+  const ProcessResult alone = plan({});
+  const ProcessResult one_of_two = plan({"--ranks", "2"});
+  expect_success(alone);
+  expect_success(one_of_two);
+  EXPECT_THAT(one_of_two.out, HasSubstr("each of 2 ranks"));
+  EXPECT_LT(megabytes(one_of_two.out, "residual streams"), megabytes(alone.out, "residual streams"));
+  expect_refusal(plan({"--ranks", "3"}), kUsage,
+                 {"train.batch_size is 16", "a multiple of 3", "fewer ranks"});
+  expect_refusal(plan({"--ranks", "0"}), kUsage, {"1 to 65536"});
+}
+
 TEST(PlanCommand, Refuses) {
   const TinyRun run;
   expect_refusal(seer_train({"plan", run.path("none.json").string()}), kUsage, {"none.json"});
