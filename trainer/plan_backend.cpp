@@ -129,6 +129,33 @@ void PlanBackend::kl_loss(Queue&, const KlArgs& args) {
 void PlanBackend::topk_recall(Queue&, const RecallArgs& args) {
   count("topk_recall", 0, 2 * bytes_of(args.scores));
 }
+void PlanBackend::split_signs(Queue&, ConstTensor x, Tensor out) {
+  count("split_signs", 0, bytes_of(x) + bytes_of(out));
+}
+void PlanBackend::position_scores(Queue&, PositionScores, uint64_t, const ScoreLayout&, int64_t, int64_t,
+                                  Tensor scores) {
+  count("position_scores", 0, bytes_of(scores));
+}
+void PlanBackend::antidiagonal_scores(Queue&, const AntidiagonalArgs& args) {
+  const auto block = static_cast<double>(args.blocks->block_size);
+  count("antidiagonal_scores",
+        matrix_elements(*args.blocks, args.head_count) * block * block *
+            static_cast<double>(args.q.dim(2)) / static_cast<double>(args.stride),
+        bytes_of(args.q) + bytes_of(args.k) + bytes_of(args.scores));
+}
+void PlanBackend::select_blocks(Queue&, const SelectArgs& args) {
+  count("select_blocks", 0, 2 * bytes_of(args.scores));
+}
+void PlanBackend::kept_recall(Queue&, const KeptRecallArgs& args) {
+  count("kept_recall", 0, bytes_of(args.target));
+}
+void PlanBackend::sparse_attention(Queue&, const SparseAttentionArgs& args) {
+  // What is kept is known on the device alone: bytes are those of dense attention, arithmetic is not counted.
+  count("sparse_attention", 0, bytes_of(args.q) + bytes_of(args.k) + bytes_of(args.v) + bytes_of(args.output));
+}
+void PlanBackend::token_nll(Queue&, ConstTensor logits, ConstTensor, Tensor) {
+  count("token_nll", 0, bytes_of(logits));
+}
 void PlanBackend::add_squared_norm(Queue&, ConstTensor x, Tensor, Tensor) {
   count("add_squared_norm", 0, bytes_of(x));
 }

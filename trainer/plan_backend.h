@@ -61,6 +61,14 @@ class PlanBackend : public ForwardingQueries {
                             Tensor key_gradient) override;
   void kl_loss(Queue&, const KlArgs& args) override;
   void topk_recall(Queue&, const RecallArgs& args) override;
+  void split_signs(Queue&, ConstTensor x, Tensor out) override;
+  void position_scores(Queue&, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
+                       int64_t head_begin, int64_t head_count, Tensor scores) override;
+  void antidiagonal_scores(Queue&, const AntidiagonalArgs& args) override;
+  void select_blocks(Queue&, const SelectArgs& args) override;
+  void kept_recall(Queue&, const KeptRecallArgs& args) override;
+  void sparse_attention(Queue&, const SparseAttentionArgs& args) override;
+  void token_nll(Queue&, ConstTensor logits, ConstTensor targets, Tensor nll) override;
   void add_squared_norm(Queue&, ConstTensor x, Tensor slot, Tensor workspace) override;
   void adamw(Queue&, const AdamWArgs& args) override;
   void sum_parts(Queue&, ConstTensor parts, Tensor out) override;

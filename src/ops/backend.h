@@ -27,6 +27,7 @@
 #include "src/core/buffer.h"
 #include "src/core/tensor.h"
 #include "src/ops/layout.h"
+#include "src/ops/sparse_args.h"
 
 namespace seer {
 
@@ -276,6 +277,28 @@ class Backend {
 
   virtual void topk_recall(Queue& queue, const RecallArgs& args) = 0;
   virtual size_t recall_workspace(const RecallArgs& args) const = 0;
+
+  // ---- sparse attention: scores of other methods than the gate, selection, attention, evaluation
+
+  /// out[.., 0:D] = max(x, 0), out[.., D:2D] = min(x, 0): x [R, heads, D] fp32, out [R, heads, 2D]. With the keys' max and
+  /// min pools concatenated, the scores q+ . kmax + q- . kmin bound every q . k of a block from above (Quest).
+  virtual void split_signs(Queue& queue, ConstTensor x, Tensor out) = 0;
+  virtual void position_scores(Queue& queue, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
+                               int64_t head_begin, int64_t head_count, Tensor scores) = 0;
+  virtual void antidiagonal_scores(Queue& queue, const AntidiagonalArgs& args) = 0;
+  virtual size_t antidiagonal_workspace(const AntidiagonalArgs& args) const = 0;
+
+  virtual void select_blocks(Queue& queue, const SelectArgs& args) = 0;
+  virtual size_t select_workspace(const SelectArgs& args) const = 0;
+  virtual void kept_recall(Queue& queue, const KeptRecallArgs& args) = 0;
+  virtual size_t kept_recall_workspace(const KeptRecallArgs& args) const = 0;
+
+  virtual void sparse_attention(Queue& queue, const SparseAttentionArgs& args) = 0;
+  virtual size_t sparse_attention_workspace(const SparseAttentionArgs& args) const = 0;
+
+  /// nll[s] = logsumexp(logits[s]) - logits[s, targets[s]] in nats, 0 where targets[s] < 0: logits [S, vocabulary] act,
+  /// targets [S] I32, nll [S] fp32.
+  virtual void token_nll(Queue& queue, ConstTensor logits, ConstTensor targets, Tensor nll) = 0;
 
   // ---- the optimiser and the watch
 

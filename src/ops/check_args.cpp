@@ -4,7 +4,6 @@
 #include "src/core/error.h"
 
 namespace seer::check {
-namespace {
 
 void slots(const Tensor& tensor, int64_t count) {
   SEER_CHECK(tensor.dtype() == DType::kF64 && tensor.numel() == count, "{} F64 slots, not {} {}", count,
@@ -15,8 +14,6 @@ void matrices(ConstTensor tensor, const ScoreLayout& layout, int64_t heads) {
   SEER_CHECK(tensor.contiguous() && tensor.numel() >= layout.elements * heads,
              "{} holds {} heads of {} elements", to_string(tensor.shape()), heads, layout.elements);
 }
-
-}  // namespace
 
 void workspace(const Tensor& tensor, size_t bytes) {
   SEER_CHECK(static_cast<size_t>(tensor.numel()) * size_of(tensor.dtype()) >= bytes,

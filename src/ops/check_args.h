@@ -22,6 +22,19 @@ void topk_recall(const RecallArgs& args);
 void sum_parts(ConstTensor parts, ConstTensor out);
 void adamw(const AdamWArgs& args);
 
+// Of src/ops/sparse_args.h, in check_sparse_args.cpp.
+void split_signs(ConstTensor x, ConstTensor out);
+void position_scores(const ScoreLayout& layout, int64_t head_begin, int64_t head_count, ConstTensor scores);
+void antidiagonal_scores(const AntidiagonalArgs& args);
+void select_blocks(const SelectArgs& args);
+void kept_recall(const KeptRecallArgs& args);
+void sparse_attention(const SparseAttentionArgs& args);
+void token_nll(ConstTensor logits, ConstTensor targets, ConstTensor nll);
+
+/// Score matrices of `heads` heads, dense.
+void matrices(ConstTensor tensor, const ScoreLayout& layout, int64_t heads);
+/// `count` fp64 slots.
+void slots(const Tensor& tensor, int64_t count);
 /// A workspace of at least `bytes` bytes.
 void workspace(const Tensor& tensor, size_t bytes);
 

@@ -24,6 +24,16 @@ class ForwardingQueries : public Backend {
   size_t kl_workspace(const KlArgs& args) const override { return asked_.kl_workspace(args); }
   size_t recall_workspace(const RecallArgs& args) const override { return asked_.recall_workspace(args); }
   size_t norm_workspace(int64_t elements) const override { return asked_.norm_workspace(elements); }
+  size_t antidiagonal_workspace(const AntidiagonalArgs& args) const override {
+    return asked_.antidiagonal_workspace(args);
+  }
+  size_t select_workspace(const SelectArgs& args) const override { return asked_.select_workspace(args); }
+  size_t kept_recall_workspace(const KeptRecallArgs& args) const override {
+    return asked_.kept_recall_workspace(args);
+  }
+  size_t sparse_attention_workspace(const SparseAttentionArgs& args) const override {
+    return asked_.sparse_attention_workspace(args);
+  }
 
  private:
   const Backend& asked_;
@@ -89,6 +99,22 @@ class ForwardingBackend : public ForwardingQueries {
   }
   void kl_loss(Queue& queue, const KlArgs& args) override { real_.kl_loss(queue, args); }
   void topk_recall(Queue& queue, const RecallArgs& args) override { real_.topk_recall(queue, args); }
+  void split_signs(Queue& queue, ConstTensor x, Tensor out) override { real_.split_signs(queue, x, out); }
+  void position_scores(Queue& queue, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
+                       int64_t head_begin, int64_t head_count, Tensor scores) override {
+    real_.position_scores(queue, kind, seed, layout, head_begin, head_count, scores);
+  }
+  void antidiagonal_scores(Queue& queue, const AntidiagonalArgs& args) override {
+    real_.antidiagonal_scores(queue, args);
+  }
+  void select_blocks(Queue& queue, const SelectArgs& args) override { real_.select_blocks(queue, args); }
+  void kept_recall(Queue& queue, const KeptRecallArgs& args) override { real_.kept_recall(queue, args); }
+  void sparse_attention(Queue& queue, const SparseAttentionArgs& args) override {
+    real_.sparse_attention(queue, args);
+  }
+  void token_nll(Queue& queue, ConstTensor logits, ConstTensor targets, Tensor nll) override {
+    real_.token_nll(queue, logits, targets, nll);
+  }
   void add_squared_norm(Queue& queue, ConstTensor x, Tensor slot, Tensor workspace) override {
     real_.add_squared_norm(queue, x, slot, workspace);
   }
