@@ -1,0 +1,67 @@
+#include "src/sparse/scoring_method.h"
+#include "trainer/eval/commands.h"
+
+namespace seer {
+namespace {
+
+using Action = std::function<int()>;
+
+void add_model_flags(CLI::App& command, EvalModelOptions& options) {
+  command.add_option("--model", options.model, "Folder of the base model")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  command.add_option("--gates", options.gates, "Folder of trained gates, ours or published")
+      ->check(CLI::ExistingDirectory);
+  command.add_option("--device", options.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
+  command.add_option("--precision", options.precision, "Of a GPU: auto, bf16, fp32")
+      ->check(CLI::IsMember({"auto", "bf16", "fp32"}));
+  command.add_option("--threads", options.threads, "CPU worker threads (default: all)")
+      ->check(CLI::NonNegativeNumber);
+  command.add_flag("--stream-weights", options.stream,
+                   "Read the layers' weights from the files in every pass");
+  command.add_option("--block", options.block_size, "Block size of selections without gates")
+      ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
+}
+
+void add_perplexity(CLI::App& eval, Action& action) {
+  const auto options = std::make_shared<EvalPerplexityOptions>();
+  auto* command = eval.add_subcommand("ppl", "Perplexity, recall and prefill time by density and method");
+  add_model_flags(*command, options->model);
+  command->add_option("--data", options->data, "Held-out text or token ids: files, folders or globs")
+      ->required();
+  command->add_option("--text-field", options->text_field, "JSONL key that holds the text");
+  command->add_option("--seq", options->lengths, "Tokens of a window, one or more: 8192,16384")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option(
+          "--methods", options->methods,
+          "Who chooses: " +
+              [] {
+                std::string names;
+                for (const std::string& name : scoring_method_names())
+                  names += (names.empty() ? "" : ", ") + name;
+                return names;
+              }())
+      ->delimiter(',');
+  add_selection_flags(*command, options->selection);
+  command->add_option("--windows", options->windows, "Windows of each document, one behind the other")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--documents", options->documents, "The first documents alone")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--keep-document-bos", options->keep_document_bos,
+                    "The BOS of a document stays behind that of its first window, as in published figures");
+  command->add_flag("--no-recall", options->no_recall, "Leave the ground truth uncomputed");
+  command->add_option("--json", options->json, "File for the results, which `report` shows");
+  command->callback([=, &action] { action = [=] { return eval_perplexity_command(*options); }; });
+}
+
+}  // namespace
+
+void add_eval_commands(CLI::App& app, Action& action) {
+  auto* eval = app.add_subcommand("eval", "What sparse attention saves, and what it costs");
+  eval->require_subcommand(1);
+  add_perplexity(*eval, action);
+}
+
+}  // namespace seer
