@@ -56,12 +56,38 @@ void add_perplexity(CLI::App& eval, Action& action) {
   command->callback([=, &action] { action = [=] { return eval_perplexity_command(*options); }; });
 }
 
+void add_generate(CLI::App& app, Action& action) {
+  const auto options = std::make_shared<EvalGenerateOptions>();
+  auto* command = app.add_subcommand("generate", "Answer a prompt: sparse prefill, dense decoding");
+  add_model_flags(*command, options->model);
+  command->add_option("--prompt", options->prompt, "The text to go on from");
+  command->add_option("--prompt-file", options->prompt_file, "The same from a file; - is standard input");
+  command->add_option("--method", options->method,
+                      "Who chooses blocks: dense, or a method of `eval ppl` (default: the gates)");
+  add_selection_flags(*command, options->selection);
+  command->add_flag("--chat", options->chat, "The prompt is a user's message in the model's chat format");
+  command->add_option("--system", options->system, "System message of --chat");
+  command->add_option("--max-new-tokens", options->max_new_tokens, "Tokens of the answer at most")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--temperature", options->sampling.temperature, "0: the likeliest token (default)")
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--top-p", options->sampling.top_p,
+                   "Draw from the likeliest tokens that hold this probability")
+      ->check(CLI::Range(1e-6, 1.0));
+  command->add_option("--seed", options->sampling.seed, "Of the draws");
+  command->add_option("--stop", options->stops, "Text that ends the answer; may be given several times")
+      ->allow_extra_args(false);
+  command->callback([=, &action] { action = [=] { return generate_command(*options); }; });
+}
+
 }  // namespace
 
 void add_eval_commands(CLI::App& app, Action& action) {
   auto* eval = app.add_subcommand("eval", "What sparse attention saves, and what it costs");
   eval->require_subcommand(1);
   add_perplexity(*eval, action);
+  add_generate(app, action);
 }
 
 }  // namespace seer

@@ -65,7 +65,7 @@ std::vector<SelectionRule> SelectionFlags::rules() const {
   add_values(rules, common, SelectBy::kNzRatio, densities, "--density", 0, 1);
   add_values(rules, common, SelectBy::kThreshold, thresholds, "--threshold", -1e-30, 1);
   add_values(rules, common, SelectBy::kTokenBudget, token_budgets, "--token-budget", 0, kMostTokens);
-  add_values(rules, common, SelectBy::kTopP, top_p, "--top-p", 0, 1);
+  add_values(rules, common, SelectBy::kTopP, top_p, "--block-top-p", 0, 1);
   if (!values_file.empty() || calibrated) {
     if (!rules.empty()) fail_usage("--values and --calibrated are rules of their own: leave the others out");
     rules.push_back(common);
@@ -83,7 +83,7 @@ void add_selection_flags(CLI::App& command, SelectionFlags& flags) {
   command.add_option("--threshold", flags.thresholds, "Keep blocks whose probability is above")
       ->delimiter(',');
   command.add_option("--token-budget", flags.token_budgets, "Keep so many keys for each row")->delimiter(',');
-  command.add_option("--top-p", flags.top_p, "Keep the fewest blocks that hold this probability")
+  command.add_option("--block-top-p", flags.top_p, "Keep the fewest blocks that hold this probability")
       ->delimiter(',');
   command.add_option("--values", flags.values_file, "JSON file with a threshold for each layer and head")
       ->check(CLI::ExistingFile);
