@@ -3,8 +3,8 @@
 
 #include <functional>
 
-#include "trainer/eval/eval_model.h"
-#include "trainer/eval/forward_pass.h"
+#include "trainer/eval/calibration.h"
+#include "trainer/eval/held_out.h"
 #include "trainer/eval/sampler.h"
 #include "trainer/eval/selection_flags.h"
 
@@ -12,19 +12,25 @@ namespace seer {
 
 struct EvalPerplexityOptions {
   EvalModelOptions model;
-  std::vector<std::string> data;  ///< Held-out files
-  std::string text_field = "text";
+  HeldOutFlags held_out;
   std::vector<int64_t> lengths = {8192};
   std::vector<std::string> methods;  ///< Empty: the gate if there is one, the window and the oracle
   SelectionFlags selection;
-  int64_t windows = 1;    ///< Of each document
-  int64_t documents = 0;  ///< The first ones alone; 0: all
-  bool keep_document_bos = false;
   bool no_recall = false;
   std::string json;  ///< File for the results
 };
 /// `eval ppl`: density, perplexity, recall and prefill time of every method and rule beside the dense model.
 int eval_perplexity_command(const EvalPerplexityOptions& options);
+
+struct CalibrateOptions {
+  EvalModelOptions model;
+  HeldOutFlags held_out;
+  int64_t length = 8192;
+  CalibrationTarget target;
+  std::string to;  ///< JSON file for the thresholds; empty: into the gates folder's config.json
+};
+/// `calibrate`: thresholds by layer and head that reach a density or a recall on held-out text.
+int calibrate_command(const CalibrateOptions& options);
 
 struct EvalGenerateOptions {
   EvalModelOptions model;

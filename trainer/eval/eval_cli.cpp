@@ -27,9 +27,7 @@ void add_perplexity(CLI::App& eval, Action& action) {
   const auto options = std::make_shared<EvalPerplexityOptions>();
   auto* command = eval.add_subcommand("ppl", "Perplexity, recall and prefill time by density and method");
   add_model_flags(*command, options->model);
-  command->add_option("--data", options->data, "Held-out text or token ids: files, folders or globs")
-      ->required();
-  command->add_option("--text-field", options->text_field, "JSONL key that holds the text");
+  add_held_out_flags(*command, options->held_out);
   command->add_option("--seq", options->lengths, "Tokens of a window, one or more: 8192,16384")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
@@ -45,15 +43,25 @@ void add_perplexity(CLI::App& eval, Action& action) {
               }())
       ->delimiter(',');
   add_selection_flags(*command, options->selection);
-  command->add_option("--windows", options->windows, "Windows of each document, one behind the other")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--documents", options->documents, "The first documents alone")
-      ->check(CLI::PositiveNumber);
-  command->add_flag("--keep-document-bos", options->keep_document_bos,
-                    "The BOS of a document stays behind that of its first window, as in published figures");
   command->add_flag("--no-recall", options->no_recall, "Leave the ground truth uncomputed");
   command->add_option("--json", options->json, "File for the results, which `report` shows");
   command->callback([=, &action] { action = [=] { return eval_perplexity_command(*options); }; });
+}
+
+void add_calibrate(CLI::App& app, Action& action) {
+  const auto options = std::make_shared<CalibrateOptions>();
+  auto* command =
+      app.add_subcommand("calibrate", "Find thresholds by layer and head for a density or a recall");
+  add_model_flags(*command, options->model);
+  add_held_out_flags(*command, options->held_out);
+  command->add_option("--seq", options->length, "Tokens of a window")->check(CLI::PositiveNumber);
+  command->add_option("--density", options->target.density, "Every head keeps this share of its blocks")
+      ->check(CLI::Range(1e-6, 1.0));
+  command->add_option("--recall", options->target.recall, "Every head keeps this share of the ground truth")
+      ->check(CLI::Range(1e-6, 1.0));
+  command->add_option("--to", options->to,
+                      "JSON file for the thresholds (default: the gates' own config.json)");
+  command->callback([=, &action] { action = [=] { return calibrate_command(*options); }; });
 }
 
 void add_generate(CLI::App& app, Action& action) {
@@ -87,6 +95,7 @@ void add_eval_commands(CLI::App& app, Action& action) {
   auto* eval = app.add_subcommand("eval", "What sparse attention saves, and what it costs");
   eval->require_subcommand(1);
   add_perplexity(*eval, action);
+  add_calibrate(app, action);
   add_generate(app, action);
 }
 

@@ -8,7 +8,6 @@
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
-#include "src/io/atomic_file.h"
 #include "trainer/eval/commands.h"
 #include "trainer/eval/generator.h"
 
