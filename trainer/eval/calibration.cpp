@@ -51,13 +51,14 @@ class CurveCollector {
  public:
   CurveCollector(EvalModel& model, int64_t max_tokens)
       : model_(model),
+        curves_(model.config().num_layers * model.config().num_heads),
         pass_(model.backend(), model.config(), model.weights(), model.gates(),
               {.max_tokens = max_tokens,
                .block_size = model.block_size(),
                .methods = {},
-               .visitor = [this](LayerContext& context, const LayerHeads& heads,
-                                 int64_t layer) { visit(context, heads, layer); }}),
-        curves_(model.config().num_layers * model.config().num_heads) {}
+               .visitor = [this](LayerContext& context, const LayerHeads& heads, int64_t layer) {
+                 visit(context, heads, layer);
+               }}) {}
 
   void add(const std::vector<int32_t>& window) {
     collecting_ = true;
@@ -106,11 +107,11 @@ class CurveCollector {
   }
 
   EvalModel& model_;
-  ForwardPass pass_;
   std::vector<ThresholdCurve> curves_;
   std::vector<float> host_scores_;
   std::vector<float> host_target_;
   bool collecting_ = false;
+  ForwardPass pass_;  // last: it plans by calling visit()
 };
 
 }  // namespace
