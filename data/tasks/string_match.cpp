@@ -36,9 +36,9 @@ double string_match_part(std::string_view prediction, std::span<const std::strin
   return count_found(prediction, outputs) > 0 ? 1.0 : 0.0;
 }
 
-double as_percent(double mean) {
-  // Python's round(): to the nearest decimal of the exact binary value, as formatting does.
-  return std::stod(fmt::format("{:.2f}", 100.0 * mean));
+double round_to_cents(double value) {
+  // To the nearest decimal of the exact binary value, as formatting does.
+  return std::stod(fmt::format("{:.2f}", value));
 }
 
 }  // namespace seer

@@ -17,7 +17,7 @@ double string_match_all(std::string_view prediction, std::span<const std::string
 /// 1 if any of them occurs, else 0.
 double string_match_part(std::string_view prediction, std::span<const std::string> outputs);
 
-/// A mean of scores as RULER prints it: times 100, rounded to two decimals.
-double as_percent(double mean);
+/// Rounded to two decimals as Python's round() does it.
+double round_to_cents(double value);
 
 }  // namespace seer

@@ -79,12 +79,12 @@ TEST(StringMatch, ControlCharactersAreNewlines) {
   EXPECT_EQ(string_match_part("a\tb", std::vector<std::string>{"a\nb"}), 1.0);
 }
 
-TEST(StringMatch, PercentsHaveTwoDecimals) {
-  EXPECT_EQ(as_percent(2.0 / 3.0), 66.67);
-  EXPECT_EQ(as_percent(1.0), 100.0);
-  // Python: round(0.00125 * 100, 2) and round(0.00375 * 100, 2)
-  EXPECT_EQ(as_percent(0.00125), 0.12);
-  EXPECT_EQ(as_percent(0.00375), 0.38);
+TEST(StringMatch, RoundsAsPython) {
+  EXPECT_EQ(round_to_cents(200.0 / 3.0), 66.67);
+  EXPECT_EQ(round_to_cents(100.0), 100.0);
+  EXPECT_EQ(round_to_cents(0.125), 0.12);  // a tie: to the even one
+  EXPECT_EQ(round_to_cents(0.375), 0.38);
+  EXPECT_EQ(round_to_cents(2.675), 2.67);  // a little less than it seems
 }
 
 TEST(Score, GoesByTheSamplesMetric) {
