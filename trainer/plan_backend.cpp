@@ -139,8 +139,8 @@ void PlanBackend::position_scores(Queue&, PositionScores, uint64_t, const ScoreL
 void PlanBackend::antidiagonal_scores(Queue&, const AntidiagonalArgs& args) {
   const auto block = static_cast<double>(args.blocks->block_size);
   count("antidiagonal_scores",
-        matrix_elements(*args.blocks, args.head_count) * block * block *
-            static_cast<double>(args.q.dim(2)) / static_cast<double>(args.stride),
+        matrix_elements(*args.blocks, args.head_count) * block * block * static_cast<double>(args.q.dim(2)) /
+            static_cast<double>(args.stride),
         bytes_of(args.q) + bytes_of(args.k) + bytes_of(args.scores));
 }
 void PlanBackend::select_blocks(Queue&, const SelectArgs& args) {
@@ -151,7 +151,8 @@ void PlanBackend::kept_recall(Queue&, const KeptRecallArgs& args) {
 }
 void PlanBackend::sparse_attention(Queue&, const SparseAttentionArgs& args) {
   // What is kept is known on the device alone: bytes are those of dense attention, arithmetic is not counted.
-  count("sparse_attention", 0, bytes_of(args.q) + bytes_of(args.k) + bytes_of(args.v) + bytes_of(args.output));
+  count("sparse_attention", 0,
+        bytes_of(args.q) + bytes_of(args.k) + bytes_of(args.v) + bytes_of(args.output));
 }
 void PlanBackend::token_nll(Queue&, ConstTensor logits, ConstTensor, Tensor) {
   count("token_nll", 0, bytes_of(logits));

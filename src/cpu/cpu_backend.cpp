@@ -166,6 +166,54 @@ class CpuBackend final : public Backend {
     return cpu::recall_workspace(pool_, args);
   }
 
+  void split_signs(Queue& queue, ConstTensor x, Tensor out) override {
+    check::split_signs(x, out);
+    on(queue).push([=, this] { cpu::split_signs(pool_, x, out); });
+  }
+  void position_scores(Queue& queue, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
+                       int64_t head_begin, int64_t head_count, Tensor scores) override {
+    check::position_scores(layout, head_begin, head_count, scores);
+    on(queue).push([=, this, &layout] {
+      cpu::position_scores(pool_, kind, seed, layout, head_begin, head_count, scores);
+    });
+  }
+  void antidiagonal_scores(Queue& queue, const AntidiagonalArgs& args) override {
+    check::antidiagonal_scores(args);
+    check::workspace(args.workspace, antidiagonal_workspace(args));
+    on(queue).push([=, this] { cpu::antidiagonal_scores(pool_, args); });
+  }
+  size_t antidiagonal_workspace(const AntidiagonalArgs& args) const override {
+    return cpu::antidiagonal_workspace(pool_, args);
+  }
+  void select_blocks(Queue& queue, const SelectArgs& args) override {
+    check::select_blocks(args);
+    check::workspace(args.workspace, select_workspace(args));
+    on(queue).push([=, this] { cpu::select_blocks(pool_, args); });
+  }
+  size_t select_workspace(const SelectArgs& args) const override {
+    return cpu::select_workspace(pool_, args);
+  }
+  void kept_recall(Queue& queue, const KeptRecallArgs& args) override {
+    check::kept_recall(args);
+    check::workspace(args.workspace, kept_recall_workspace(args));
+    on(queue).push([=, this] { cpu::kept_recall(pool_, args); });
+  }
+  size_t kept_recall_workspace(const KeptRecallArgs& args) const override {
+    return cpu::kept_recall_workspace(args);
+  }
+  void sparse_attention(Queue& queue, const SparseAttentionArgs& args) override {
+    check::sparse_attention(args);
+    check::workspace(args.workspace, sparse_attention_workspace(args));
+    on(queue).push([=, this] { cpu::sparse_attention(pool_, args); });
+  }
+  size_t sparse_attention_workspace(const SparseAttentionArgs& args) const override {
+    return cpu::sparse_attention_workspace(pool_, args);
+  }
+  void token_nll(Queue& queue, ConstTensor logits, ConstTensor targets, Tensor nll) override {
+    check::token_nll(logits, targets, nll);
+    on(queue).push([=, this] { cpu::token_nll(pool_, logits, targets, nll); });
+  }
+
   void add_squared_norm(Queue& queue, ConstTensor x, Tensor slot, Tensor workspace) override {
     check::workspace(workspace, norm_workspace(x.numel()));
     on(queue).push([=, this] { cpu::add_squared_norm(pool_, x, slot, workspace); });

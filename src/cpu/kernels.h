@@ -48,6 +48,19 @@ size_t kl_workspace(const KlArgs& args);
 void topk_recall(ThreadPool& pool, const RecallArgs& args);
 size_t recall_workspace(const ThreadPool& pool, const RecallArgs& args);
 
+void split_signs(ThreadPool& pool, ConstTensor x, Tensor out);
+void position_scores(ThreadPool& pool, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
+                     int64_t head_begin, int64_t head_count, Tensor scores);
+void antidiagonal_scores(ThreadPool& pool, const AntidiagonalArgs& args);
+size_t antidiagonal_workspace(const ThreadPool& pool, const AntidiagonalArgs& args);
+void select_blocks(ThreadPool& pool, const SelectArgs& args);
+size_t select_workspace(const ThreadPool& pool, const SelectArgs& args);
+void kept_recall(ThreadPool& pool, const KeptRecallArgs& args);
+size_t kept_recall_workspace(const KeptRecallArgs& args);
+void sparse_attention(ThreadPool& pool, const SparseAttentionArgs& args);
+size_t sparse_attention_workspace(const ThreadPool& pool, const SparseAttentionArgs& args);
+void token_nll(ThreadPool& pool, ConstTensor logits, ConstTensor targets, Tensor nll);
+
 void add_squared_norm(ThreadPool& pool, ConstTensor x, Tensor slot, Tensor workspace);
 size_t norm_workspace(int64_t elements);
 void adamw(ThreadPool& pool, const AdamWArgs& args);

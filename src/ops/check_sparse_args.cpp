@@ -40,8 +40,8 @@ void split_signs(ConstTensor x, ConstTensor out) {
 
 void position_scores(const ScoreLayout& layout, int64_t head_begin, int64_t head_count, ConstTensor scores) {
   prefill(&layout);
-  SEER_CHECK(head_begin >= 0 && head_count > 0 && scores.dtype() == DType::kF32, "heads {}+{}, {}", head_begin,
-             head_count, name_of(scores.dtype()));
+  SEER_CHECK(head_begin >= 0 && head_count > 0 && scores.dtype() == DType::kF32, "heads {}+{}, {}",
+             head_begin, head_count, name_of(scores.dtype()));
   matrices(scores, layout, head_count);
 }
 
@@ -58,9 +58,10 @@ void select_blocks(const SelectArgs& a) {
   SEER_CHECK(a.head_count > 0 && a.scores.dtype() == DType::kF32, "{} heads, {}", a.head_count,
              name_of(a.scores.dtype()));
   const SelectionRule& rule = a.rule;
-  SEER_CHECK(rule.sink_blocks >= 0 && rule.local_blocks >= 0 && rule.dense_last_rows >= 0 && rule.min_blocks >= 0,
-             "{} sink, {} local, {} dense, {} least blocks", rule.sink_blocks, rule.local_blocks,
-             rule.dense_last_rows, rule.min_blocks);
+  SEER_CHECK(
+      rule.sink_blocks >= 0 && rule.local_blocks >= 0 && rule.dense_last_rows >= 0 && rule.min_blocks >= 0,
+      "{} sink, {} local, {} dense, {} least blocks", rule.sink_blocks, rule.local_blocks,
+      rule.dense_last_rows, rule.min_blocks);
   matrices(a.scores, *a.layout, a.head_count);
   lists(a.lists, *a.layout, a.head_count);
   if (!a.values.empty()) {
@@ -72,7 +73,8 @@ void select_blocks(const SelectArgs& a) {
 
 void kept_recall(const KeptRecallArgs& a) {
   prefill(a.layout);
-  SEER_CHECK(a.heads > 0 && a.target.dtype() == DType::kF32, "{} heads, {}", a.heads, name_of(a.target.dtype()));
+  SEER_CHECK(a.heads > 0 && a.target.dtype() == DType::kF32, "{} heads, {}", a.heads,
+             name_of(a.target.dtype()));
   matrices(a.target, *a.layout, a.head_count);
   lists(a.lists, *a.layout, a.head_count);
   slots(a.recall, a.head_count);

@@ -12,16 +12,20 @@ namespace seer {
 /// The key blocks that every row of score matrices keeps.
 struct BlockLists {
   Tensor counts;  ///< [heads, layout.num_query_rows] I32
-  Tensor blocks;  ///< [heads, layout.elements] I32, laid out as score matrices: the first `count` elements of a row are
-                  ///< block numbers, ascending; what the others hold is undefined
+  Tensor
+      blocks;  ///< [heads, layout.elements] I32, laid out as score matrices: the first `count` elements of a row are
+               ///< block numbers, ascending; what the others hold is undefined
 };
 
 enum class SelectBy {
   kThreshold,    ///< Blocks with p > value.
-  kNzRatio,      ///< k = max(1, trunc((1 - sqrt(1 - value)) * N)) blocks a row.
-  kTokenBudget,  ///< k = max(1, floor(value / block_size)) blocks a row.
+  kNzRatio,      ///< blocks_a_row() = max(1, trunc((1 - sqrt(1 - value)) * N)).
+  kTokenBudget,  ///< blocks_a_row() = max(1, floor(value / block_size)).
   kTopP,         ///< The fewest blocks whose p sums to at least value.
 };
+
+/// k of the rules that keep the same number of blocks in every row (SEMANTICS 7) of a sequence of `blocks` blocks.
+int64_t blocks_a_row(SelectBy by, double value, int64_t blocks, int64_t block_size);
 
 /// Which blocks a row keeps. Blocks that are kept whatever their score (the first ones, the nearest, the diagonal) have
 /// the highest scores: they count in k and in top_p's sum. Ties keep the lower index.
@@ -29,8 +33,8 @@ struct SelectionRule {
   SelectBy by = SelectBy::kNzRatio;
   double value = 0.1;
   bool always_diagonal = true;
-  int64_t sink_blocks = 0;      ///< Blocks 0 .. sink_blocks - 1 are kept.
-  int64_t local_blocks = 0;     ///< So many nearest blocks are kept, the diagonal one being the first of them.
+  int64_t sink_blocks = 0;   ///< Blocks 0 .. sink_blocks - 1 are kept.
+  int64_t local_blocks = 0;  ///< So many nearest blocks are kept, the diagonal one being the first of them.
   int64_t dense_last_rows = 0;  ///< The last block rows of a sequence keep everything; last_block_dense is 2.
   int64_t min_blocks = 0;       ///< A row keeps at least so many of the blocks it sees, by score.
 
