@@ -219,6 +219,47 @@ class CudaBackend final : public Backend {
   }
   size_t recall_workspace(const RecallArgs& args) const override { return cuda::recall_workspace(args); }
 
+  void split_signs(Queue& queue, ConstTensor x, Tensor out) override {
+    check::split_signs(x, out);
+    cuda::split_signs(stream(queue), x, out);
+  }
+  void position_scores(Queue& queue, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
+                       int64_t head_begin, int64_t head_count, Tensor scores) override {
+    check::position_scores(layout, head_begin, head_count, scores);
+    cuda::position_scores(stream(queue), kind, seed, layout, head_begin, head_count, scores);
+  }
+  void antidiagonal_scores(Queue& queue, const AntidiagonalArgs& args) override {
+    check::antidiagonal_scores(args);
+    check::workspace(args.workspace, antidiagonal_workspace(args));
+    cuda::antidiagonal_scores(stream(queue), args);
+  }
+  size_t antidiagonal_workspace(const AntidiagonalArgs& args) const override {
+    return cuda::antidiagonal_workspace(args);
+  }
+  void select_blocks(Queue& queue, const SelectArgs& args) override {
+    check::select_blocks(args);
+    cuda::select_blocks(stream(queue), args);
+  }
+  size_t select_workspace(const SelectArgs&) const override { return 0; }
+  void kept_recall(Queue& queue, const KeptRecallArgs& args) override {
+    check::kept_recall(args);
+    check::workspace(args.workspace, kept_recall_workspace(args));
+    cuda::kept_recall(stream(queue), args);
+  }
+  size_t kept_recall_workspace(const KeptRecallArgs& args) const override {
+    return cuda::kept_recall_workspace(args);
+  }
+  void sparse_attention(Queue& queue, const SparseAttentionArgs& args) override {
+    check::sparse_attention(args);
+    check::workspace(args.workspace, sparse_attention_workspace(args));
+    cuda::sparse_attention_fp32(stream(queue), args);
+  }
+  size_t sparse_attention_workspace(const SparseAttentionArgs&) const override { return 0; }
+  void token_nll(Queue& queue, ConstTensor logits, ConstTensor targets, Tensor nll) override {
+    check::token_nll(logits, targets, nll);
+    cuda::token_nll(stream(queue), logits, targets, nll, static_cast<CudaQueue&>(queue).fault());
+  }
+
   void add_squared_norm(Queue& queue, ConstTensor x, Tensor slot, Tensor workspace) override {
     check::workspace(workspace, norm_workspace(x.numel()));
     cuda::add_squared_norm(stream(queue), x, slot, workspace);

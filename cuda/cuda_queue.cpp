@@ -36,9 +36,12 @@ CudaQueue::~CudaQueue() {
 
 void CudaQueue::synchronize() {
   check(cudaStreamSynchronize(stream()), "an operation on the GPU failed");
-  if (fault_->raised == 0) return;
+  if (fault_->raised == DeviceFault::kNone) return;
   const DeviceFault fault = *fault_;
   *fault_ = {};
+  if (fault.raised == DeviceFault::kByTarget) {
+    fail("target {} at row {} with {} logits", fault.token, fault.row, fault.vocabulary);
+  }
   fail("token id {} at row {} with an embedding of {} rows", fault.token, fault.row, fault.vocabulary);
 }
 

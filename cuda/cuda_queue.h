@@ -10,9 +10,11 @@
 
 namespace seer::cuda {
 
-/// What a kernel reports to the host: the first token id outside the embedding. Lies in mapped host memory.
+/// What a kernel reports to the host: a token id outside the vocabulary. Lies in mapped host memory.
 struct DeviceFault {
-  int32_t raised;
+  enum Raised : int32_t { kNone, kByEmbedding, kByTarget };
+
+  Raised raised;
   int32_t token;
   int64_t row;
   int64_t vocabulary;

@@ -19,7 +19,7 @@ __global__ void embed_kernel(const int32_t* ids, const T* table, int64_t vocabul
   const bool known = id >= 0 && id < vocabulary;
   // The queue's next synchronisation throws; which of several bad ids it names does not matter. What runs until
   // then meets NaN: no optimiser step is taken on it.
-  if (!known && threadIdx.x == 0) *fault = {1, id, row, vocabulary};
+  if (!known && threadIdx.x == 0) *fault = {DeviceFault::kByEmbedding, id, row, vocabulary};
   Vector<T, N> nan;
 #pragma unroll
   for (int i = 0; i < N; ++i) nan.values[i] = from_float<T>(__int_as_float(0x7fffffff));

@@ -51,6 +51,21 @@ size_t kl_workspace(const KlArgs& args);
 void topk_recall(cudaStream_t stream, const RecallArgs& args);
 size_t recall_workspace(const RecallArgs& args);
 
+void split_signs(cudaStream_t stream, ConstTensor x, Tensor out);
+void position_scores(cudaStream_t stream, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
+                     int64_t head_begin, int64_t head_count, Tensor scores);
+void antidiagonal_scores(cudaStream_t stream, const AntidiagonalArgs& args);
+size_t antidiagonal_workspace(const AntidiagonalArgs& args);
+
+void select_blocks(cudaStream_t stream, const SelectArgs& args);
+void kept_recall(cudaStream_t stream, const KeptRecallArgs& args);
+size_t kept_recall_workspace(const KeptRecallArgs& args);
+
+/// The reference: any block size, any head_dim up to 256.
+void sparse_attention_fp32(cudaStream_t stream, const SparseAttentionArgs& args);
+
+void token_nll(cudaStream_t stream, ConstTensor logits, ConstTensor targets, Tensor nll, DeviceFault* fault);
+
 void add_squared_norm(cudaStream_t stream, ConstTensor x, Tensor slot, Tensor workspace);
 size_t norm_workspace(int64_t elements);
 void adamw(cudaStream_t stream, const AdamWArgs& args);

@@ -1,92 +1,30 @@
 // Recall of the top-k blocks of every counted row, beside that of the best possible choice (SEMANTICS 7 and 9).
-// One block computes one row: the k-th largest key is found digit by digit (radix select), then everything above
-// it counts, and of its equals those with the lowest index.
+// One block computes one row.
 #include <cmath>
 
 #include "cuda/check.h"
 #include "cuda/device_code.cuh"
 #include "cuda/kernels.h"
+#include "cuda/radix_select.cuh"
 #include "cuda/score_row.cuh"
 
 namespace seer::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kDigits = 256;
-
-/// Order of floats as order of integers.
-__device__ uint32_t ordered(float x) {
-  const uint32_t bits = __float_as_uint(x == 0.0F ? 0.0F : x);  // -0 and 0 are equal
-  return (bits & 0x80000000U) != 0 ? ~bits : bits | 0x80000000U;
-}
-
-/// The `k`-th largest (k >= 1) of count keys; `above` is how many are larger than it.
-__device__ uint32_t kth_largest(const float* key, int64_t count, int64_t k, int64_t& above) {
-  __shared__ unsigned histogram[kDigits];
-  __shared__ uint32_t chosen;
-  __shared__ int64_t rest;
-  uint32_t prefix = 0;
-  uint32_t mask = 0;
-  int64_t wanted = k;
-  for (int shift = 24; shift >= 0; shift -= 8) {
-    __syncthreads();
-    histogram[threadIdx.x] = 0;
-    __syncthreads();
-    for (int64_t j = threadIdx.x; j < count; j += kThreads) {
-      const uint32_t value = ordered(key[j]);
-      if ((value & mask) == prefix)
-        atomicAdd(&histogram[value >> shift & 0xff], 1U);  // counts: order is no matter
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      int digit = kDigits - 1;
-      int64_t left = wanted;
-      while (digit > 0 && histogram[digit] < left) left -= histogram[digit--];
-      chosen = static_cast<uint32_t>(digit);
-      rest = left;
-    }
-    __syncthreads();
-    prefix |= chosen << shift;
-    mask |= 0xffU << shift;
-    wanted = rest;
-  }
-  above = k - wanted;
-  return prefix;
-}
 
 /// Share of the row's target mass on k of its `seen` blocks: those with the highest key, ties to the lower index;
 /// with `keep_diagonal` the last one seen is among them.
 __device__ double kept_share(const float* key, const float* target, int64_t seen, int64_t k,
                              bool keep_diagonal, double mass) {
   if (k >= seen) return 1.0;
-  const int64_t candidates = keep_diagonal ? seen - 1 : seen;
-  const int64_t chosen = keep_diagonal ? k - 1 : k;
+  const auto candidates = static_cast<int>(keep_diagonal ? seen - 1 : seen);
+  const auto chosen = static_cast<int>(keep_diagonal ? k - 1 : k);
   double kept = 0;
   if (chosen > 0) {
-    int64_t above = 0;
-    const uint32_t threshold = kth_largest(key, candidates, chosen, above);
-    for (int64_t j = threadIdx.x; j < candidates; j += kThreads) {
-      if (ordered(key[j]) > threshold) kept += target[j];
-    }
-    // Of the equals, in order of their index, as many as are still wanted.
-    int64_t equals_wanted = chosen - above;
-    for (int64_t first = 0; first < candidates && equals_wanted > 0; first += kThreads) {
-      const int64_t j = first + threadIdx.x;
-      const bool equal = j < candidates && ordered(key[j]) == threshold;
-      __shared__ unsigned ballots[kThreads / 32];
-      const unsigned ballot = __ballot_sync(0xffffffff, equal);
-      __syncthreads();
-      if (threadIdx.x % 32 == 0) ballots[threadIdx.x / 32] = ballot;
-      __syncthreads();
-      int64_t before = __popc(ballot & ((1U << threadIdx.x % 32) - 1));
-      int64_t all = 0;
-      for (int warp = 0; warp < kThreads / 32; ++warp) {
-        if (warp < static_cast<int>(threadIdx.x / 32)) before += __popc(ballots[warp]);
-        all += __popc(ballots[warp]);
-      }
-      if (equal && before < equals_wanted) kept += target[j];
-      equals_wanted -= all;
-    }
+    const auto ordered_key = [key](int j) { return ordered(key[j]); };
+    const Cut cut = cut_of_largest<kThreads>(ordered_key, candidates, chosen);
+    for_each_chosen<kThreads>(ordered_key, candidates, cut, [&](int j, int) { kept += target[j]; });
   }
   kept = block_reduce<kThreads>(kept, Sum());
   if (keep_diagonal) kept += target[seen - 1];
