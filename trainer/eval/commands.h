@@ -47,10 +47,44 @@ struct EvalGenerateOptions {
 /// `generate`: the model's answer to standard output as it comes.
 int generate_command(const EvalGenerateOptions& options);
 
-/// How a prefill attends by `method` ("dense", a scoring method, or empty: by the gates if there are any) and the flags;
-/// without a rule, as the gates' config.json says. Throws usage Errors.
+/// What `eval ruler` and `eval longbench` have in common.
+struct EvalTaskOptions {
+  EvalModelOptions model;
+  std::vector<std::string> methods;  ///< Beside the dense model; empty: the gate if there is one
+  SelectionFlags selection;
+  bool no_dense = false;
+  std::string prompt_template = "auto";
+  std::vector<std::string> tasks;  ///< Empty: all that the files allow
+  std::string results;             ///< JSON lines; an interrupted run goes on behind them
+};
+
+struct EvalRulerOptions : EvalTaskOptions {
+  std::vector<int64_t> lengths = {4096};
+  int64_t samples = 25;  ///< Of each task
+  uint64_t seed = 42;
+  std::string haystack;  ///< Book text
+  std::string squad;
+  std::string hotpotqa;
+  std::string data;  ///< Files of RULER's own scripts in place of generated samples
+};
+/// `eval ruler`: the 13 RULER tasks, dense and sparse side by side.
+int eval_ruler_command(const EvalRulerOptions& options);
+
+struct EvalLongBenchOptions : EvalTaskOptions {
+  std::string data;               ///< Folder with the jsonl files
+  int64_t samples = 0;            ///< The first of each set alone; 0: all
+  int64_t max_prompt_tokens = 0;  ///< 0: max_position_embeddings - 500
+};
+/// `eval longbench`: LongBench-E by length bucket, dense and sparse.
+int eval_longbench_command(const EvalLongBenchOptions& options);
+
+/// How a prefill attends by `method` ("dense", or a scoring method) and `rule`, with the per-head values and dense layers of
+/// the flags. Throws usage Errors.
 AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
-                      const SelectionFlags& selection, const GateSet* gates, const ModelConfig& config);
+                      const SelectionFlags& selection, const SelectionRule& rule, const GateSet* gates,
+                      const ModelConfig& config);
+/// "nz_ratio 0.1", or "threshold by head"
+std::string rule_text(const AttentionPlan& plan);
 
 /// Adds `eval` and `generate` to the command line. `action` is set to what a subcommand does.
 void add_eval_commands(CLI::App& app, std::function<int()>& action);

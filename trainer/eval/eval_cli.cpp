@@ -48,6 +48,55 @@ void add_perplexity(CLI::App& eval, Action& action) {
   command->callback([=, &action] { action = [=] { return eval_perplexity_command(*options); }; });
 }
 
+void add_task_flags(CLI::App& command, EvalTaskOptions& options) {
+  add_model_flags(command, options.model);
+  add_selection_flags(command, options.selection);
+  command
+      .add_option("--methods", options.methods, "Who chooses, beside the dense model (default: the gates)")
+      ->delimiter(',');
+  command.add_flag("--no-dense", options.no_dense, "Leave the dense model out");
+  command.add_option(
+      "--template", options.prompt_template,
+      "base, llama-3, meta-llama3, llama-3.1, chatml, qwen2.5 (default: by the tokenizer's special tokens)");
+  command.add_option("--tasks", options.tasks, "Some of the tasks")->delimiter(',');
+  command
+      .add_option("--results", options.results, "File of the answers; a run goes on behind those it holds")
+      ->required();
+}
+
+void add_ruler(CLI::App& eval, Action& action) {
+  const auto options = std::make_shared<EvalRulerOptions>();
+  auto* command = eval.add_subcommand("ruler", "RULER's 13 tasks, dense and sparse side by side");
+  add_task_flags(*command, *options);
+  command->add_option("--seq", options->lengths, "Tokens of prompt and answer, one or more: 4096,8192")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command->add_option("--samples", options->samples, "Of each task")->check(CLI::PositiveNumber);
+  command->add_option("--seed", options->seed, "Of the samples");
+  command->add_option("--haystack", options->haystack, "Book text (.txt, .jsonl) in place of RULER's essays");
+  command->add_option("--squad", options->squad, "SQuAD 2.0's dev-v2.0.json, for qa_1");
+  command->add_option("--hotpotqa", options->hotpotqa, "hotpot_dev_distractor_v1.json, for qa_2");
+  command->add_option("--data", options->data,
+                      "Files of RULER's own scripts; with several lengths DATA/LENGTH");
+  command->callback([=, &action] { action = [=] { return eval_ruler_command(*options); }; });
+}
+
+void add_longbench(CLI::App& eval, Action& action) {
+  const auto options = std::make_shared<EvalLongBenchOptions>();
+  auto* command = eval.add_subcommand("longbench", "LongBench-E by length, dense and sparse side by side");
+  add_task_flags(*command, *options);
+  command->add_option("--data", options->data, "Folder of the sets' jsonl files")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--samples", options->samples, "The first of each set alone")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--max-prompt-tokens", options->max_prompt_tokens,
+                   "Longer prompts lose their middle (default: max_position_embeddings - 500)")
+      ->check(CLI::PositiveNumber);
+  command->callback([=, &action] { action = [=] { return eval_longbench_command(*options); }; });
+}
+
 void add_calibrate(CLI::App& app, Action& action) {
   const auto options = std::make_shared<CalibrateOptions>();
   auto* command =
@@ -95,6 +144,8 @@ void add_eval_commands(CLI::App& app, Action& action) {
   auto* eval = app.add_subcommand("eval", "What sparse attention saves, and what it costs");
   eval->require_subcommand(1);
   add_perplexity(*eval, action);
+  add_ruler(*eval, action);
+  add_longbench(*eval, action);
   add_calibrate(app, action);
   add_generate(app, action);
 }

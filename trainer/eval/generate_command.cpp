@@ -40,32 +40,27 @@ std::vector<int32_t> encode(const EvalGenerateOptions& options, const Tokenizer&
                           {.add_special_tokens = false, .parse_special = true});
 }
 
-}  // namespace
-
-AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
-                      const SelectionFlags& selection, const GateSet* gates, const ModelConfig& config) {
-  AttentionPlan plan;
-  if (method == "dense" || (method.empty() && gates == nullptr)) {
-    if (selection.any())
+/// By default the gates choose, as their config.json says.
+AttentionPlan plan_of_flags(const EvalGenerateOptions& options, const EvalModel& model) {
+  const std::string method = !options.method.empty()    ? options.method
+                             : model.gates() != nullptr ? "gate"
+                                                        : "dense";
+  std::vector<SelectionRule> rules = options.selection.rules();
+  if (method == "dense") {
+    if (options.selection.any())
       fail_usage("a density or threshold chooses blocks: give --gates, or a --method that chooses");
-    return plan;
+    return {};
   }
-  plan.method = parse_scoring_method(method.empty() ? "gate" : method);
-  const bool by_gate = plan.method->kind == ScoringMethod::Kind::kGate;
-  if (by_gate && gates == nullptr) fail_usage("--method gate needs --gates: a folder with trained gates");
-  plan.dense_layers = selection.dense_layers;
-  std::vector<SelectionRule> rules = selection.rules();
   if (rules.empty()) {
-    if (!by_gate)
+    if (model.gates() == nullptr)
       fail_usage("--method {} needs a --density, --threshold, --token-budget or --block-top-p", method);
-    rules.push_back(rule_of(gates->entry()));
+    rules.push_back(rule_of(model.gates()->entry()));
   }
   if (rules.size() > 1) fail_usage("one rule was expected, {} were given", rules.size());
-  plan.rule = rules.front();
-  if (!selection.values_file.empty()) plan.values = read_head_values(selection.values_file, config);
-  if (selection.calibrated) plan.values = calibrated_thresholds(model.gates, config);
-  return plan;
+  return plan_of(options.model, method, options.selection, rules.front(), model.gates(), model.config());
 }
+
+}  // namespace
 
 int generate_command(const EvalGenerateOptions& options) {
   const std::string prompt = read_prompt(options);
@@ -74,8 +69,7 @@ int generate_command(const EvalGenerateOptions& options) {
   const std::vector<int32_t> ids = encode(options, tokenizer, prompt);
   if (ids.empty()) fail_usage("the prompt is empty");
   EvalModel model(options.model, static_cast<int64_t>(ids.size()) + options.max_new_tokens);
-  const AttentionPlan plan =
-      plan_of(options.model, options.method, options.selection, model.gates(), model.config());
+  const AttentionPlan plan = plan_of_flags(options, model);
   Generator generator(model, plan.method ? std::vector{*plan.method} : std::vector<ScoringMethod>());
   const Generation out = generator.generate(ids, plan,
                                             {.max_new_tokens = options.max_new_tokens,

@@ -131,7 +131,10 @@ Generation Generator::generate(std::span<const int32_t> prompt, const AttentionP
   start = Clock::now();
   while (static_cast<int64_t>(out.ids.size()) < options.max_new_tokens) {
     const int32_t id = sampler.next(pass_.last_logits());
-    if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end()) {
+    const auto is_in = [id](const std::vector<int32_t>& ids) {
+      return std::find(ids.begin(), ids.end(), id) != ids.end();
+    };
+    if (is_in(options.stop_ids) || (!out.ids.empty() && is_in(options.stop_ids_after_first))) {
       out.stopped = true;
       break;
     }

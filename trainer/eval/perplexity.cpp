@@ -6,6 +6,7 @@
 
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "trainer/eval/commands.h"
 
 namespace seer {
 namespace {
@@ -17,14 +18,16 @@ class PerplexityRun {
 
   PerplexityResult run() {
     PerplexityResult result{.length = length_, .windows = static_cast<int64_t>(options_.windows.size())};
-    for (const ScoringMethod& method : options_.methods) {
-      for (const SelectionRule& rule : options_.rules)
-        result.rows.push_back({.method = method, .rule = rule, .recall = {}, .density_by_head = {}});
+    std::vector<ScoringMethod> methods;
+    for (const AttentionPlan& plan : options_.plans) {
+      result.rows.push_back({.plan = plan, .recall = {}, .density_by_head = {}});
+      methods.push_back(*plan.method);
     }
     if (options_.recall && !result.rows.empty()) measure_recall(result.rows);
 
-    ForwardPass pass(model_.backend(), model_.config(), model_.weights(), model_.gates(),
-                     {.max_tokens = length_, .block_size = model_.block_size(), .methods = options_.methods});
+    ForwardPass pass(
+        model_.backend(), model_.config(), model_.weights(), model_.gates(),
+        {.max_tokens = length_, .block_size = model_.block_size(), .methods = methods, .visitor = {}});
     if (model_.options().device == "cuda") pass.prefill(options_.windows.front(), {});  // loads the kernels
     const Measured dense = measure(pass, {});
     result.dense = {.perplexity = dense.perplexity, .prefill_seconds = dense.seconds};
@@ -42,7 +45,7 @@ class PerplexityRun {
 
   void measure_recall(std::vector<SparseResult>& rows) {
     std::vector<RecallTask> tasks;
-    for (const SparseResult& row : rows) tasks.push_back({row.method, row.rule, values_of(row.method)});
+    for (const SparseResult& row : rows) tasks.push_back({*row.plan.method, row.plan.rule, row.plan.values});
     RecallPass pass(model_.backend(), model_.config(), model_.weights(), model_.gates(), length_,
                     model_.block_size(), std::move(tasks));
     for (const std::vector<int32_t>& window : options_.windows) pass.add(window);
@@ -50,22 +53,14 @@ class PerplexityRun {
     for (size_t i = 0; i < rows.size(); ++i) rows[i].recall = std::move(results[i]);
   }
 
-  std::vector<std::vector<float>> values_of(const ScoringMethod& method) const {
-    return method.kind == ScoringMethod::Kind::kGate ? options_.values : std::vector<std::vector<float>>();
-  }
-
   void measure_row(ForwardPass& pass, SparseResult& row) {
-    const AttentionPlan plan{.method = row.method,
-                             .rule = row.rule,
-                             .dense_layers = options_.dense_layers,
-                             .values = values_of(row.method)};
-    Measured measured = measure(pass, plan);
+    Measured measured = measure(pass, row.plan);
     row.perplexity = measured.perplexity;
     row.density = mean_of(measured.density);
     row.density_by_head = std::move(measured.density);
-    if (row.method.kind != ScoringMethod::Kind::kOracle) row.prefill_seconds = measured.seconds;
-    log::info("{} tokens, {} {} {}: density {:.4f}, perplexity {:.4f}", length_, to_string(row.method),
-              name_of(row.rule.by), row.rule.value, row.density, row.perplexity);
+    if (row.plan.method->kind != ScoringMethod::Kind::kOracle) row.prefill_seconds = measured.seconds;
+    log::info("{} tokens, {} {}: density {:.4f}, perplexity {:.4f}", length_, to_string(*row.plan.method),
+              rule_text(row.plan), row.density, row.perplexity);
   }
 
   Measured measure(ForwardPass& pass, const AttentionPlan& plan) {

@@ -11,11 +11,7 @@ namespace seer {
 
 struct PerplexityOptions {
   std::vector<std::vector<int32_t>> windows;  ///< Token ids, all of one length
-  std::vector<ScoringMethod> methods;
-  std::vector<SelectionRule> rules;  ///< Each is measured with each method.
-  std::vector<std::vector<float>>
-      values;  ///< By layer and head, in place of the rules' values, for the gate; or empty
-  int64_t dense_layers = 0;
+  std::vector<AttentionPlan> plans;                ///< Each with a method
   bool recall = true;
 };
 
@@ -25,8 +21,7 @@ struct DenseResult {
 };
 
 struct SparseResult {
-  ScoringMethod method;
-  SelectionRule rule;
+  AttentionPlan plan;
   double density = 0;  ///< Blocks kept of those visible, in the sparse model
   double perplexity = 0;
   double prefill_seconds = 0;  ///< As DenseResult's; 0 for the oracle, which has to see the attention first
@@ -38,7 +33,7 @@ struct PerplexityResult {
   int64_t length = 0;
   int64_t windows = 0;
   DenseResult dense;
-  std::vector<SparseResult> rows;  ///< Methods in their order, each with all rules
+  std::vector<SparseResult> rows;  ///< One for each plan
 };
 
 PerplexityResult measure_perplexity(EvalModel& model, const PerplexityOptions& options);

@@ -11,44 +11,37 @@
 namespace seer {
 namespace {
 
-std::vector<ScoringMethod> methods_of(const EvalPerplexityOptions& options) {
-  std::vector<std::string> names = options.methods;
-  if (names.empty()) {
-    if (!options.model.gates.empty()) names.emplace_back("gate");
-    names.insert(names.end(), {"window", "oracle"});
+/// Every method with every rule; of one threshold by head there is one rule.
+std::vector<AttentionPlan> plans_of(const EvalPerplexityOptions& options, const EvalModel& model) {
+  std::vector<std::string> methods = options.methods;
+  SelectionFlags selection = options.selection;
+  if (methods.empty()) {
+    if (model.gates() != nullptr) methods.emplace_back("gate");
+    if (!selection.by_head()) methods.insert(methods.end(), {"window", "oracle"});
   }
-  std::vector<ScoringMethod> methods;
-  for (const std::string& name : names) {
-    methods.push_back(parse_scoring_method(name));
-    if (methods.back().kind == ScoringMethod::Kind::kGate && options.model.gates.empty())
-      fail_usage("--methods gate needs --gates: a folder with trained gates");
+  if (!selection.any()) selection.densities = {0.1, 0.2, 0.3, 0.5};
+  std::vector<AttentionPlan> plans;
+  for (const std::string& method : methods) {
+    for (const SelectionRule& rule : selection.rules())
+      plans.push_back(plan_of(options.model, method, selection, rule, model.gates(), model.config()));
   }
-  return methods;
+  return plans;
 }
 
 }  // namespace
 
 int eval_perplexity_command(const EvalPerplexityOptions& options) {
-  const std::vector<ScoringMethod> methods = methods_of(options);
-  SelectionFlags selection = options.selection;
-  if (!selection.any()) selection.densities = {0.1, 0.2, 0.3, 0.5};
-  const std::vector<SelectionRule> rules = selection.rules();
   EvalModel model(options.model, *std::max_element(options.lengths.begin(), options.lengths.end()));
   log::info("{} on {}: {} layers, blocks of {}", options.model.model, model.backend().name(),
             model.config().num_layers, model.block_size());
+  const std::vector<AttentionPlan> plans = plans_of(options, model);
   const std::vector<std::vector<int32_t>> documents = held_out_documents(options.held_out, model);
 
   std::vector<PerplexityResult> results;
   for (const int64_t length : options.lengths) {
-    PerplexityOptions measured{.windows = held_out_windows(options.held_out, model, documents, length),
-                               .methods = methods,
-                               .rules = rules,
-                               .values = {},
-                               .dense_layers = selection.dense_layers,
-                               .recall = !options.no_recall};
-    if (!selection.values_file.empty())
-      measured.values = read_head_values(selection.values_file, model.config());
-    if (selection.calibrated) measured.values = calibrated_thresholds(options.model.gates, model.config());
+    const PerplexityOptions measured{.windows = held_out_windows(options.held_out, model, documents, length),
+                                     .plans = plans,
+                                     .recall = !options.no_recall};
     results.push_back(measure_perplexity(model, measured));
   }
   fmt::print("{}", perplexity_table(results));

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/core/error.h"
+#include "trainer/eval/commands.h"
 #include "trainer/eval/perplexity.h"
 #include "trainer/table.h"
 
@@ -15,17 +16,18 @@ double change_of(const PerplexityResult& result, const SparseResult& row) {
 }
 
 Json row_json(const PerplexityResult& result, const SparseResult& row) {
-  Json json = {{"method", to_string(row.method)},
-               {"rule", name_of(row.rule.by)},
-               {"value", row.rule.value},
-               {"density", row.density},
-               {"perplexity", row.perplexity},
-               {"change", change_of(result, row)},
-               {"recall", nullptr},
-               {"prefill_seconds", nullptr},
-               {"speedup", nullptr},
-               {"density_by_head", row.density_by_head},
-               {"recall_by_head", nullptr}};
+  Json json = {
+      {"method", to_string(*row.plan.method)},
+      {"rule", name_of(row.plan.rule.by)},
+      {"value", row.plan.values.empty() ? Json(row.plan.rule.value) : Json()},  // by head: no one value
+      {"density", row.density},
+      {"perplexity", row.perplexity},
+      {"change", change_of(result, row)},
+      {"recall", nullptr},
+      {"prefill_seconds", nullptr},
+      {"speedup", nullptr},
+      {"density_by_head", row.density_by_head},
+      {"recall_by_head", nullptr}};
   if (!row.recall.recall.empty()) {
     json["recall"] = row.recall.mean_recall();
     json["recall_by_head"] = row.recall.recall;
@@ -87,8 +89,7 @@ std::string perplexity_table(const std::vector<PerplexityResult>& results) {
                    fmt::format("{:.3f} s", result.dense.prefill_seconds), ""});
     for (const SparseResult& row : result.rows) {
       const bool timed = row.prefill_seconds > 0;
-      table.add_row({tokens, to_string(row.method),
-                     fmt::format("{} {:g}", name_of(row.rule.by), row.rule.value),
+      table.add_row({tokens, to_string(*row.plan.method), rule_text(row.plan),
                      fmt::format("{:.4f}", row.density), fmt::format("{:.3f}", row.perplexity),
                      fmt::format("{:+.2f} %", 100 * change_of(result, row)),
                      row.recall.recall.empty() ? "" : fmt::format("{:.4f}", row.recall.mean_recall()),

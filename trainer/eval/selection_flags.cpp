@@ -49,8 +49,7 @@ std::vector<std::vector<float>> head_values(const std::string& file, const char*
 }  // namespace
 
 bool SelectionFlags::any() const {
-  return !densities.empty() || !thresholds.empty() || !token_budgets.empty() || !top_p.empty() ||
-         !values_file.empty() || calibrated;
+  return !densities.empty() || !thresholds.empty() || !token_budgets.empty() || !top_p.empty() || by_head();
 }
 
 std::vector<SelectionRule> SelectionFlags::rules() const {
@@ -66,7 +65,7 @@ std::vector<SelectionRule> SelectionFlags::rules() const {
   add_values(rules, common, SelectBy::kThreshold, thresholds, "--threshold", -1e-30, 1);
   add_values(rules, common, SelectBy::kTokenBudget, token_budgets, "--token-budget", 0, kMostTokens);
   add_values(rules, common, SelectBy::kTopP, top_p, "--block-top-p", 0, 1);
-  if (!values_file.empty() || calibrated) {
+  if (by_head()) {
     if (!rules.empty()) fail_usage("--values and --calibrated are rules of their own: leave the others out");
     rules.push_back(common);
     rules.back().by = SelectBy::kThreshold;

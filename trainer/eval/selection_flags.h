@@ -28,6 +28,8 @@ struct SelectionFlags {
 
   /// Whether a rule was asked for.
   bool any() const;
+  /// Whether every head has a threshold of its own.
+  bool by_head() const { return calibrated || !values_file.empty(); }
   /// One for each value that was given; throws a usage Error naming the flag of a value out of range.
   std::vector<SelectionRule> rules() const;
 };
