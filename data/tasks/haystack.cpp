@@ -98,7 +98,8 @@ Haystack Haystack::load(const std::filesystem::path& path, int64_t most_words) {
       words += static_cast<int64_t>(split_white_space(std::string_view(text).substr(before)).size());
     }
   }
-  return {valid_text(text), path.filename().string()};
+  const std::filesystem::path name = path.has_filename() ? path.filename() : path.parent_path().filename();
+  return {valid_text(text), name.string()};
 }
 
 std::vector<std::string_view> Haystack::sentences(int64_t num_words) const {

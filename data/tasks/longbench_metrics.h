@@ -11,8 +11,9 @@ namespace seer {
 /// an, the left out.
 double qa_f1(std::string_view prediction, std::string_view answer);
 
-/// 1 / (number of classes named), if the answer is one of them. A class whose name is part of the answer's
-/// name does not count as named, but for the one behind another such class in the list (as published).
+/// 1 / (number of classes named in the prediction) if the answer is one of them, else 0. Classes whose names
+/// are part of the answer's do not count as named; of two such neighbours in the list only the first, as in
+/// the published loop.
 double classification_score(std::string_view prediction, std::string_view answer,
                             std::span<const std::string> all_classes);
 

@@ -32,8 +32,8 @@ std::vector<TaskSample> read_ruler_file(const std::filesystem::path& file, std::
 }
 
 std::filesystem::path find_ruler_file(const std::filesystem::path& folder, std::string_view task) {
-  const std::filesystem::path prepared = folder / task / "validation.jsonl";
-  const std::filesystem::path plain = folder / fmt::format("{}.jsonl", task);
+  std::filesystem::path prepared = folder / task / "validation.jsonl";
+  std::filesystem::path plain = folder / fmt::format("{}.jsonl", task);
   if (std::filesystem::is_regular_file(prepared)) return prepared;
   if (std::filesystem::is_regular_file(plain)) return plain;
   fail("there is no file of RULER's task {}: neither {} nor {}", task, prepared.string(), plain.string());

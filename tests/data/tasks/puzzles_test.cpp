@@ -1,7 +1,7 @@
 // vt, cwe, fwe and qa: small solvers that read the prompt reach the expected answer.
 #include <algorithm>
 #include <map>
-#include <set>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -186,6 +186,20 @@ TEST(FrequentWords, CountingFindsTheThree) {
         EXPECT_TRUE(!find_all(word, "^[a-z]{6}$").empty()) << word;
     }
   }
+}
+
+TEST(QuestionAnswering, AsksAsRuler) {
+  const auto set =
+      std::make_shared<QaSet>(QaSet{.documents = {"One."},
+                                    .questions = {{.text = "What?", .answers = {"1"}, .documents = {0}}},
+                                    .name = "x"});
+  const RulerText text = make_question_answering(set)->write(0, Rng(1), 1);
+  EXPECT_EQ(
+      text.body,
+      "Answer the question based on the given documents. Only give me the answer and do not output any other "
+      "words.\n\nThe following are given documents.\n\nDocument 1:\nOne.\n\nAnswer the question based on the "
+      "given documents. Only give me the answer and do not output any other words.\n\nQuestion: What?");
+  EXPECT_EQ(text.answer_prefix, " Answer:");
 }
 
 TEST(QuestionAnswering, ShowsItsOwnDocumentAndRelatedOnes) {
