@@ -25,6 +25,8 @@ if [[ $tests == 1 ]]; then
   packages+=(clang clang-format clang-tidy libclang-rt-14-dev ccache python3-numpy python3-torch python3-venv zstd)
   # A Slurm of two fake nodes, mpirun and network namespaces: how clusters start ranks.
   packages+=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins openmpi-bin iproute2)
+  # The report's page is looked at in a browser. Ubuntu has it as a snap alone: the test is skipped there.
+  if apt-cache show chromium >/dev/null 2>&1; then packages+=(chromium); fi
   if ! apt-cache show libclang-rt-14-dev >/dev/null 2>&1; then
     packages=("${packages[@]/libclang-rt-14-dev/libclang-rt-dev}")
   fi

@@ -1,0 +1,113 @@
+// `seer-train report` on what a real run left behind.
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "src/io/atomic_file.h"
+#include "tests/trainer/report/sample_report.h"
+#include "tests/trainer/tiny_run.h"
+#include "trainer/metrics_log.h"
+#include "trainer/report/html.h"
+
+namespace seer::test {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class ReportCommand : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    run_ = std::make_unique<TinyRun>();
+    expect_success(run_->train("run"));
+  }
+  static void TearDownTestSuite() { run_.reset(); }
+  void TearDown() override {
+    for (const char* file : {"run/eval-ppl.json", "run/eval-ppl-16k.json", "run/gates/fine/eval-ppl.json"}) {
+      fs::remove(run_->path(file));
+    }
+  }
+
+  static std::string path(const std::string& name) { return run_->path(name).string(); }
+  static ProcessResult report_on(const std::string& source) {
+    return seer_train({"report", path(source), "--out", path("page.html")});
+  }
+  static std::string page() { return read_text_file(path("page.html")); }
+
+  static inline std::unique_ptr<TinyRun> run_;
+};
+
+TEST_F(ReportCommand, ShowsARunAndPrintsWhere) {
+  const ProcessResult result = report_on("run");
+  expect_success(result);
+  EXPECT_EQ(result.out, path("page.html") + "\n");
+  const std::string html = page();
+  EXPECT_THAT(html, AllOf(HasSubstr("<h3>fine: "), HasSubstr("<h3>coarse: "), HasSubstr("<dt>Steps<dd>8<"),
+                          HasSubstr("seer-train eval ppl"), HasSubstr("Written by seer-train ")));
+  // The figures are those of the run's own log.
+  const MetricsHistory history = read_metrics(run_->path("run/metrics.jsonl"));
+  for (const StepMetrics& step : history.steps) {
+    for (const GateMetrics& gate : step.gates) {
+      EXPECT_THAT(html, HasSubstr("<td>" + report::significant(gate.loss, 4)));
+      for (const double loss : gate.layer_losses) {
+        EXPECT_THAT(html, HasSubstr("<td>" + report::significant(loss, 3)));
+      }
+    }
+  }
+  ASSERT_FALSE(history.evals.empty());
+  for (const EvalMetrics& eval : history.evals) {
+    for (const EvalDensity& at : eval.densities)
+      EXPECT_THAT(html, HasSubstr("<td>" + report::percent(at.recall)));
+  }
+}
+
+TEST_F(ReportCommand, FindsEvaluationsInTheRunAndItsGates) {
+  nlohmann::json json = sample_perplexity_json(2, 2);
+  json["data"] = "one.jsonl";
+  write_file_atomically(path("run/eval-ppl.json"), json.dump());
+  json["data"] = "two.jsonl";
+  write_file_atomically(path("run/eval-ppl-16k.json"), json.dump());
+  json["data"] = "three.jsonl";
+  write_file_atomically(path("run/gates/fine/eval-ppl.json"), json.dump());
+  expect_success(report_on("run"));
+  EXPECT_THAT(page(), AllOf(HasSubstr("one.jsonl"), HasSubstr("two.jsonl"), HasSubstr("three.jsonl")));
+  expect_success(report_on("run/gates/fine"));
+  EXPECT_THAT(page(), AllOf(Not(HasSubstr("one.jsonl")), HasSubstr("three.jsonl"),
+                            HasSubstr("No training curves"), HasSubstr("<dt>Gate type<dd>Q")));
+}
+
+TEST_F(ReportCommand, RefusesWhatItCannotShow) {
+  expect_refusal(report_on("missing"), kFailure, {"missing does not exist"});
+  expect_refusal(report_on("model"), kFailure, {"a model's folder", "expected the folder of a run"});
+  expect_refusal(report_on("config.json"), kFailure, {"config.json is a file"});
+  expect_refusal(report_on("run/gates/fine"), kFailure, {"nothing to show yet", "eval ppl"});
+  EXPECT_EQ(seer_train({"report", path("run")}).exit_code, kUsage);
+}
+
+TEST_F(ReportCommand, DamagedFilesAreNamedAndTheOldPageStays) {
+  write_file_atomically(path("page.html"), "the old page");
+  write_file_atomically(path("run/eval-ppl.json"), "{\"kind\":\"perplexity\",\"version\":3}");
+  expect_refusal(report_on("run"), kFailure, {"eval-ppl.json", "\"version\" is not 1"});
+  EXPECT_EQ(page(), "the old page");
+  fs::remove(path("run/eval-ppl.json"));
+  fs::create_directories(path("other"));
+  for (
+      const auto& [lines, message] :
+      {std::pair{
+           R"({"step":1,"gate":"g","loss":1,"layer_losses":[1],"lr":1,"grad_norm":1,"tokens":1,"tokens_per_second":1,"time":1}
+{"step":2,"gate":"g","loss":1,"layer_losses":[1,2],"lr":1,"grad_norm":1,"tokens":1,"tokens_per_second":1,"time":1}
+)",
+           "step 2 of gate \"g\" has 2 layers, the first line has 1"},
+       std::pair{"{\"step\":1}\n", "line 1: no \"tokens\""}}) {
+    write_file_atomically(path("other/metrics.jsonl"), lines);
+    expect_refusal(report_on("other"), kFailure, {"metrics.jsonl", message});
+  }
+  write_file_atomically(path("other/metrics.jsonl"), "");
+  expect_refusal(report_on("other"), kFailure, {"nothing to show yet"});
+}
+
+}  // namespace
+}  // namespace seer::test
