@@ -48,9 +48,6 @@ void gate_scores_backward(cudaStream_t stream, const ScoreArgs& args, ConstTenso
 void kl_loss(cudaStream_t stream, const KlArgs& args);
 size_t kl_workspace(const KlArgs& args);
 
-void topk_recall(cudaStream_t stream, const RecallArgs& args);
-size_t recall_workspace(const RecallArgs& args);
-
 void add_squared_norm(cudaStream_t stream, ConstTensor x, Tensor slot, Tensor workspace);
 size_t norm_workspace(int64_t elements);
 void adamw(cudaStream_t stream, const AdamWArgs& args);
