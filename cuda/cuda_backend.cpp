@@ -212,12 +212,6 @@ class CudaBackend final : public Backend {
     cuda::kl_loss(stream(queue), args);
   }
   size_t kl_workspace(const KlArgs& args) const override { return cuda::kl_workspace(args); }
-  void topk_recall(Queue& queue, const RecallArgs& args) override {
-    check::topk_recall(args);
-    check::workspace(args.workspace, recall_workspace(args));
-    cuda::topk_recall(stream(queue), args);
-  }
-  size_t recall_workspace(const RecallArgs& args) const override { return cuda::recall_workspace(args); }
 
   void split_signs(Queue& queue, ConstTensor x, Tensor out) override {
     check::split_signs(x, out);

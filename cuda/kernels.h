@@ -48,9 +48,6 @@ void gate_scores_backward(cudaStream_t stream, const ScoreArgs& args, ConstTenso
 void kl_loss(cudaStream_t stream, const KlArgs& args);
 size_t kl_workspace(const KlArgs& args);
 
-void topk_recall(cudaStream_t stream, const RecallArgs& args);
-size_t recall_workspace(const RecallArgs& args);
-
 void split_signs(cudaStream_t stream, ConstTensor x, Tensor out);
 void position_scores(cudaStream_t stream, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
                      int64_t head_begin, int64_t head_count, Tensor scores);

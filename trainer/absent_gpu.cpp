@@ -77,7 +77,13 @@ class AbsentGpu final : public PlanBackend {
     return cuda::attention_workspace(attention_, args);
   }
   size_t kl_workspace(const KlArgs& args) const override { return cuda::kl_workspace(args); }
-  size_t recall_workspace(const RecallArgs& args) const override { return cuda::recall_workspace(args); }
+  size_t antidiagonal_workspace(const AntidiagonalArgs& args) const override {
+    return cuda::antidiagonal_workspace(args);
+  }
+  size_t select_workspace(const SelectArgs&) const override { return 0; }
+  size_t kept_recall_workspace(const KeptRecallArgs& args) const override {
+    return cuda::kept_recall_workspace(args);
+  }
   size_t norm_workspace(int64_t elements) const override { return cuda::norm_workspace(elements); }
 
  private:

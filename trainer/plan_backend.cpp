@@ -126,9 +126,6 @@ void PlanBackend::gate_scores_backward(Queue&, const ScoreArgs& args, ConstTenso
 void PlanBackend::kl_loss(Queue&, const KlArgs& args) {
   count("kl_loss", 0, 3 * bytes_of(args.scores));
 }
-void PlanBackend::topk_recall(Queue&, const RecallArgs& args) {
-  count("topk_recall", 0, 2 * bytes_of(args.scores));
-}
 void PlanBackend::split_signs(Queue&, ConstTensor x, Tensor out) {
   count("split_signs", 0, bytes_of(x) + bytes_of(out));
 }

@@ -60,7 +60,6 @@ class PlanBackend : public ForwardingQueries {
   void gate_scores_backward(Queue&, const ScoreArgs& args, ConstTensor score_gradient, Tensor query_gradient,
                             Tensor key_gradient) override;
   void kl_loss(Queue&, const KlArgs& args) override;
-  void topk_recall(Queue&, const RecallArgs& args) override;
   void split_signs(Queue&, ConstTensor x, Tensor out) override;
   void position_scores(Queue&, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
                        int64_t head_begin, int64_t head_count, Tensor scores) override;

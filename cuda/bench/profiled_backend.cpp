@@ -164,8 +164,11 @@ void ProfiledBackend::gate_scores_backward(Queue& queue, const ScoreArgs& args, 
 void ProfiledBackend::kl_loss(Queue& queue, const KlArgs& args) {
   timed(queue, {.kind = "kl_loss"}, [&] { real().kl_loss(queue, args); });
 }
-void ProfiledBackend::topk_recall(Queue& queue, const RecallArgs& args) {
-  timed(queue, {.kind = "topk_recall"}, [&] { real().topk_recall(queue, args); });
+void ProfiledBackend::select_blocks(Queue& queue, const SelectArgs& args) {
+  timed(queue, {.kind = "select_blocks"}, [&] { real().select_blocks(queue, args); });
+}
+void ProfiledBackend::kept_recall(Queue& queue, const KeptRecallArgs& args) {
+  timed(queue, {.kind = "kept_recall"}, [&] { real().kept_recall(queue, args); });
 }
 void ProfiledBackend::add_squared_norm(Queue& queue, ConstTensor x, Tensor slot, Tensor workspace) {
   timed(queue, {.kind = "add_squared_norm"}, [&] { real().add_squared_norm(queue, x, slot, workspace); });

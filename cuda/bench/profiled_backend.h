@@ -68,7 +68,8 @@ class ProfiledBackend final : public ForwardingBackend {
   void gate_scores_backward(Queue& queue, const ScoreArgs& args, ConstTensor score_gradient,
                             Tensor query_gradient, Tensor key_gradient) override;
   void kl_loss(Queue& queue, const KlArgs& args) override;
-  void topk_recall(Queue& queue, const RecallArgs& args) override;
+  void select_blocks(Queue& queue, const SelectArgs& args) override;
+  void kept_recall(Queue& queue, const KeptRecallArgs& args) override;
   void add_squared_norm(Queue& queue, ConstTensor x, Tensor slot, Tensor workspace) override;
   void adamw(Queue& queue, const AdamWArgs& args) override;
   void sum_parts(Queue& queue, ConstTensor parts, Tensor out) override;

@@ -157,14 +157,6 @@ class CpuBackend final : public Backend {
     on(queue).push([=, this] { cpu::kl_loss(pool_, args); });
   }
   size_t kl_workspace(const KlArgs& args) const override { return cpu::kl_workspace(args); }
-  void topk_recall(Queue& queue, const RecallArgs& args) override {
-    check::topk_recall(args);
-    check::workspace(args.workspace, recall_workspace(args));
-    on(queue).push([=, this] { cpu::topk_recall(pool_, args); });
-  }
-  size_t recall_workspace(const RecallArgs& args) const override {
-    return cpu::recall_workspace(pool_, args);
-  }
 
   void split_signs(Queue& queue, ConstTensor x, Tensor out) override {
     check::split_signs(x, out);

@@ -45,9 +45,6 @@ void gate_scores_backward(ThreadPool& pool, const ScoreArgs& args, ConstTensor s
 void kl_loss(ThreadPool& pool, const KlArgs& args);
 size_t kl_workspace(const KlArgs& args);
 
-void topk_recall(ThreadPool& pool, const RecallArgs& args);
-size_t recall_workspace(const ThreadPool& pool, const RecallArgs& args);
-
 void split_signs(ThreadPool& pool, ConstTensor x, Tensor out);
 void position_scores(ThreadPool& pool, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
                      int64_t head_begin, int64_t head_count, Tensor scores);

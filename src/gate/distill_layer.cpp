@@ -7,15 +7,18 @@
 namespace seer {
 namespace {
 
-/// Heads whose block maxima, target and scores fit the budget: whole kv groups, at least one.
+/// Heads whose block maxima, target, scores and lists of kept blocks fit the budget: whole kv groups, at least one.
 int64_t heads_at_a_time(const LayerContext& context, const DistillInput& input,
                         std::span<const GateTask> gates) {
   const int64_t heads = input.q_pre.dim(1);
   const int64_t group = heads / input.k_pre.dim(1);
   int64_t per_head = input.finest->elements;
   int64_t largest = 0;
-  for (const GateTask& gate : gates) largest = std::max(largest, gate.layout->elements);
-  per_head += 2 * largest;
+  for (const GateTask& gate : gates) {
+    const int64_t matrices = gate.recalls.empty() ? 2 : 3;
+    largest = std::max(largest, matrices * gate.layout->elements);
+  }
+  per_head += largest;
   const auto affordable =
       static_cast<int64_t>(context.score_bytes / (sizeof(float) * std::max<int64_t>(per_head, 1)));
   return std::clamp(affordable / group * group, group, heads);
@@ -51,6 +54,39 @@ void attend(LayerContext& context, const DistillInput& input, const Rotated& x, 
   context.backend.attention(context.queue, args);
 }
 
+/// Recall of what the gate would keep of a range of heads, and of the best choice of as many blocks.
+void measure_recalls(LayerContext& context, const GateTask& gate, int64_t heads, int64_t head_begin,
+                     int64_t head_count, ConstTensor scores, ConstTensor target) {
+  if (gate.recalls.empty()) return;
+  const Arena::Scope scope(context.arena);
+  Backend& backend = context.backend;
+  const ScoreLayout& layout = *gate.layout;
+  const BlockLists lists{context.arena.tensor(DType::kI32, Shape{head_count, layout.num_query_rows}),
+                         context.arena.tensor(DType::kI32, target.shape())};
+  SelectArgs select{.layout = &layout, .head_count = head_count, .lists = lists};
+  KeptRecallArgs recall{.lists = lists,
+                        .target = target,
+                        .layout = &layout,
+                        .heads = heads,
+                        .head_count = head_count,
+                        .factor = gate.loss_factor};
+  const auto measure = [&](ConstTensor by, const SelectionRule& rule, const Tensor& slots) {
+    const Arena::Scope workspaces(context.arena);
+    select.scores = by;
+    select.rule = rule;
+    select.workspace = context.arena.bytes(backend.select_workspace(select));
+    recall.recall = slots.slice_rows(head_begin, head_count);
+    recall.workspace = context.arena.bytes(backend.kept_recall_workspace(recall));
+    backend.select_blocks(context.queue, select);
+    backend.kept_recall(context.queue, recall);
+  };
+  for (const RecallSlots& slots : gate.recalls) {
+    measure(scores, {.by = SelectBy::kNzRatio, .value = slots.nz_ratio}, slots.recall);
+    measure(target, {.by = SelectBy::kNzRatio, .value = slots.nz_ratio, .always_diagonal = false},
+            slots.oracle);
+  }
+}
+
 /// One gate on one range of heads: scores against the target; loss, recall and the scores' gradients.
 void distill_heads(LayerContext& context, const DistillInput& input, const GateTask& gate,
                    PrefillActivations& activations, ConstTensor block_log_max, int64_t head_begin,
@@ -66,20 +102,7 @@ void distill_heads(LayerContext& context, const DistillInput& input, const GateT
   const ScoreArgs args = prefill_score_args(*gate.config, activations, layout, head_begin, head_count);
   backend.gate_scores(queue, args, scores);
 
-  for (const RecallSlots& slots : gate.recalls) {
-    RecallArgs recall{.scores = scores,
-                      .target = target,
-                      .layout = &layout,
-                      .heads = heads,
-                      .head_count = head_count,
-                      .nz_ratio = slots.nz_ratio,
-                      .factor = gate.loss_factor,
-                      .recall = slots.recall.slice_rows(head_begin, head_count),
-                      .oracle = slots.oracle.slice_rows(head_begin, head_count)};
-    const Arena::Scope recall_scope(context.arena);
-    recall.workspace = context.arena.bytes(backend.recall_workspace(recall));
-    backend.topk_recall(queue, recall);
-  }
+  measure_recalls(context, gate, heads, head_begin, head_count, scores, target);
 
   const bool want_gradient = !gate.gradients.key.empty();
   KlArgs kl{.scores = scores,

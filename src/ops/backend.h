@@ -139,23 +139,6 @@ struct KlArgs {
   Tensor workspace;  ///< U8, at least kl_workspace() bytes
 };
 
-/// Recall of a top-k selection (SEMANTICS 7 and 9): share of T's row mass on the kept blocks.
-struct RecallArgs {
-  ConstTensor scores;  ///< Matrices of `layout`, fp32
-  ConstTensor target;
-  const ScoreLayout* layout = nullptr;
-  int64_t heads = 0;
-  int64_t head_count = 0;
-  /// k = max(1, trunc((1 - sqrt(1 - nz_ratio)) * N)) blocks a row; by scores, the diagonal is among them.
-  double nz_ratio = 0.0;
-  double factor = 1.0;
-  /// [head_count] fp64 += factor * what each head adds to the layer's mean recall by its scores.
-  Tensor recall;
-  /// [head_count] fp64, the same for the k blocks with the largest T: the most any choice can reach.
-  Tensor oracle;
-  Tensor workspace;  ///< U8, at least recall_workspace() bytes
-};
-
 /// One AdamW step of SEMANTICS 5 over a flat array.
 struct AdamWArgs {
   Tensor weights;  ///< [n] fp32
@@ -274,9 +257,6 @@ class Backend {
 
   virtual void kl_loss(Queue& queue, const KlArgs& args) = 0;
   virtual size_t kl_workspace(const KlArgs& args) const = 0;
-
-  virtual void topk_recall(Queue& queue, const RecallArgs& args) = 0;
-  virtual size_t recall_workspace(const RecallArgs& args) const = 0;
 
   // ---- sparse attention: scores of other methods than the gate, selection, attention, evaluation
 

@@ -143,16 +143,6 @@ void kl_loss(const KlArgs& a) {
   slots(a.losses, a.head_count);
 }
 
-void topk_recall(const RecallArgs& a) {
-  SEER_CHECK(a.layout != nullptr && a.heads > 0 && a.nz_ratio > 0 && a.nz_ratio <= 1 &&
-                 a.layout->kind == ScoreKind::kPrefill,
-             "{} heads, ratio {}", a.heads, a.nz_ratio);
-  matrices(a.scores, *a.layout, a.head_count);
-  matrices(a.target, *a.layout, a.head_count);
-  slots(a.recall, a.head_count);
-  slots(a.oracle, a.head_count);
-}
-
 void sum_parts(ConstTensor parts, ConstTensor out) {
   SEER_CHECK(parts.dtype() == DType::kF32 && out.dtype() == DType::kF32 && out.contiguous() &&
                  parts.rows() > 0 && parts.row_size() == out.numel(),

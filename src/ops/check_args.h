@@ -18,7 +18,6 @@ void group_mean(ConstTensor x, Tensor out);
 void head_linear(ConstTensor x, ConstTensor w, ConstTensor out);
 void gate_scores(const ScoreArgs& args, ConstTensor scores);
 void kl_loss(const KlArgs& args);
-void topk_recall(const RecallArgs& args);
 void sum_parts(ConstTensor parts, ConstTensor out);
 void adamw(const AdamWArgs& args);
 

@@ -22,7 +22,6 @@ class ForwardingQueries : public Backend {
     return asked_.attention_workspace(args);
   }
   size_t kl_workspace(const KlArgs& args) const override { return asked_.kl_workspace(args); }
-  size_t recall_workspace(const RecallArgs& args) const override { return asked_.recall_workspace(args); }
   size_t norm_workspace(int64_t elements) const override { return asked_.norm_workspace(elements); }
   size_t antidiagonal_workspace(const AntidiagonalArgs& args) const override {
     return asked_.antidiagonal_workspace(args);
@@ -98,7 +97,6 @@ class ForwardingBackend : public ForwardingQueries {
     real_.gate_scores_backward(queue, args, score_gradient, query_gradient, key_gradient);
   }
   void kl_loss(Queue& queue, const KlArgs& args) override { real_.kl_loss(queue, args); }
-  void topk_recall(Queue& queue, const RecallArgs& args) override { real_.topk_recall(queue, args); }
   void split_signs(Queue& queue, ConstTensor x, Tensor out) override { real_.split_signs(queue, x, out); }
   void position_scores(Queue& queue, PositionScores kind, uint64_t seed, const ScoreLayout& layout,
                        int64_t head_begin, int64_t head_count, Tensor scores) override {

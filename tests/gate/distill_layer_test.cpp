@@ -160,10 +160,11 @@ TEST(DistillLayer, SameBitsForAnyNumberOfThreads) {
 
 TEST(DistillLayer, SameBitsForAnyRangeOfHeads) {
   const LayerResult all = distill(three_gates(), {});
-  // Matrices of one head: 16-token blocks have the most elements. From one group at a time to all but one.
+  // Block maxima, target, scores and lists of one head: 16-token blocks have the most elements. From one group at a
+  // time to all but one.
   const ScoreLayout finest =
       ScoreLayout::prefill(BatchLayout::packed(std::vector<int64_t>{0, 300, 433, 500}), 16);
-  const size_t per_head = 3 * finest.elements * sizeof(float);
+  const size_t per_head = 4 * finest.elements * sizeof(float);
   for (const size_t heads : {size_t{0}, size_t{2}, size_t{3}, size_t{4}, size_t{6}, size_t{8}}) {
     EXPECT_EQ(distill(three_gates(), {.score_bytes = heads * per_head}), all) << heads << " heads";
   }

@@ -60,7 +60,6 @@ OpCases pool_cases();
 OpCases head_linear_cases();
 OpCases gate_scores_cases();
 OpCases kl_loss_cases();
-OpCases recall_cases();
 OpCases optimizer_cases();
 OpCases select_cases();
 OpCases kept_recall_cases();
