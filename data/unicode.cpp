@@ -83,12 +83,6 @@ void normal_form(std::string_view text, std::string& out) {
   }
 }
 
-bool is_python_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
-         c == 0x3000;
-}
-
 // Bytes of the leading run of ASCII.
 size_t ascii_prefix(std::string_view text) {
   size_t at = 0;
@@ -172,17 +166,23 @@ std::string_view to_nfc(std::string_view text, std::string& storage) {
   return storage;
 }
 
+bool is_white_space(char32_t c) {
+  return (c >= 0x09 && c <= 0x0d) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
+         c == 0x3000;
+}
+
 std::string_view trim_white_space(std::string_view text) {
   while (!text.empty()) {
     const auto [c, length] = decode_utf8(text);
-    if (length == 0 || !is_python_space(c)) break;
+    if (length == 0 || !is_white_space(c)) break;
     text.remove_prefix(length);
   }
   while (!text.empty()) {
     size_t start = text.size() - 1;
     while (start > 0 && (static_cast<unsigned char>(text[start]) & 0xc0U) == 0x80) --start;
     const auto [c, length] = decode_utf8(text.substr(start));
-    if (length != text.size() - start || !is_python_space(c)) break;
+    if (length != text.size() - start || !is_white_space(c)) break;
     text.remove_suffix(length);
   }
   return text;

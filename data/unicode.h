@@ -27,8 +27,10 @@ size_t invalid_utf8_prefix(std::string_view text);
 /// since in the order in which they come, where two of them, or one and another mark, follow one letter.
 std::string_view to_nfc(std::string_view text, std::string& storage);
 
-/// `text` without leading and trailing white space as Python's str.strip() removes it: Unicode's White_Space
-/// and the separators U+001C to U+001F.
+/// White space of Python's str.split() and str.strip(): Unicode's White_Space and U+001C to U+001F.
+bool is_white_space(char32_t c);
+
+/// `text` without leading and trailing white space.
 std::string_view trim_white_space(std::string_view text);
 
 }  // namespace seer

@@ -141,8 +141,13 @@ GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where
     entry.block_size = config.value("seerattn_gate_block_size", entry.block_size);
     entry.hidden_size = config.value("seerattn_gate_hidden_size", int64_t{128});
     entry.force_double = config.value("seerattn_gate_force_double", entry.force_double);
+    entry.export_.sparsity_method = config.value("seerattn_sparsity_method", entry.export_.sparsity_method);
+    entry.export_.threshold = config.value("seerattn_threshold", entry.export_.threshold);
+    entry.export_.nz_ratio = config.value("seerattn_nz_ratio", entry.export_.nz_ratio);
+    entry.export_.last_block_dense =
+        config.value("seerattn_last_block_dense", entry.export_.last_block_dense);
   } catch (const nlohmann::json::exception& e) {
-    fail("{}: a seerattn_gate_* key has the wrong type: {}", where, e.what());
+    fail("{}: a seerattn_* key has the wrong type: {}", where, e.what());
   }
   return entry;
 }
@@ -170,6 +175,19 @@ void check_init_from(const fs::path& path, const GateTraining& gates) {
     log::warn("init_from {}: gates for blocks of {} go on for blocks of {}", path.string(), stored.block_size,
               gates.entry().block_size);
   }
+}
+
+GateEntryConfig read_gate_entry(const fs::path& folder) {
+  const fs::path file = folder / kConfig;
+  if (!fs::exists(file)) {
+    fail("{} is {}: a gates folder with a config.json was expected{}", folder.string(), describe_path(folder),
+         folder_kind(folder) == FolderKind::kRun ? "; those of a run lie in its gates/NAME" : "");
+  }
+  const nlohmann::json config = read_json_file(file);
+  if (!config.contains("seerattn_gate_type")) {
+    fail("{} names no seerattn_gate_type: it belongs to no prefill gates", file.string());
+  }
+  return gate_keys(config, file.string());
 }
 
 void check_complete(const fs::path& folder, std::span<const NamedTensor> tensors) {
@@ -240,8 +258,7 @@ std::vector<OwnedTensor> read_gates(const fs::path& path) {
 }
 
 void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>& tensors,
-                  const std::string& where, GateTraining& gates) {
-  const GateParams& params = gates.params();
+                  const std::string& where, const GateEntryConfig& entry, const GateParams& params) {
   const auto* base = static_cast<const float*>(params.flat_weights().raw());
   std::vector<float> host(params.size());
   const std::vector<NamedGate> wanted = named_gates(params);
@@ -250,7 +267,7 @@ void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>
                                  [&](const OwnedTensor& t) { return t.name == gate.name; });
     if (it == tensors.end()) {
       fail("{}: tensor {} is missing: gates of {} for {} layers need {} tensors, the file holds {}", where,
-           gate.name, gates.entry().type, params.num_layers(), wanted.size(), tensors.size());
+           gate.name, entry.type, params.num_layers(), wanted.size(), tensors.size());
     }
     if (it->view().numel() == 0) {
       fail(
@@ -260,8 +277,7 @@ void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>
     }
     if (it->shape != extents(gate.tensor)) {
       fail("{}: tensor {} is {}: gate type {} with hidden size {} needs {}", where, gate.name,
-           shape_text(it->shape), gates.entry().type, gates.config().hidden_size,
-           to_string(gate.tensor.shape()));
+           shape_text(it->shape), entry.type, params.config().hidden_size, to_string(gate.tensor.shape()));
     }
     if (!is_floating(it->dtype) || !all_finite(it->bytes.data(), it->dtype, gate.tensor.numel())) {
       fail("{}: tensor {} ({}) holds values that are not finite numbers", where, gate.name,
@@ -275,7 +291,7 @@ void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>
         std::any_of(wanted.begin(), wanted.end(), [&](const NamedGate& g) { return g.name == tensor.name; });
     if (!known) {
       fail("{}: tensor {} does not belong to gates of type {} for {} layers (force_double {})", where,
-           tensor.name, gates.entry().type, params.num_layers(), gates.entry().force_double);
+           tensor.name, entry.type, params.num_layers(), entry.force_double);
     }
   }
   backend.copy(queue, ConstTensor(host.data(), DType::kF32, Shape{params.size()}), params.flat_weights());

@@ -11,6 +11,9 @@
 
 namespace seer {
 
+/// The key of a gates folder's config.json that holds calibrated thresholds by layer and head; ours alone.
+inline constexpr const char* kCalibratedThresholds = "seer_train_thresholds";
+
 /// The weights of all layers on the host, under their names of SEMANTICS 6, as `dtype` (bf16 or fp32). Waits
 /// for the queue. Throws Error if any weight is NaN or infinite.
 std::vector<OwnedTensor> download_gates(Backend& backend, Queue& queue, const GateTraining& gates,
@@ -20,10 +23,14 @@ std::vector<OwnedTensor> download_gates(Backend& backend, Queue& queue, const Ga
 /// a file.
 std::vector<OwnedTensor> read_gates(const std::filesystem::path& path);
 
-/// Copies `tensors` to the weights of `gates`. Every layer must be there with the right shape, not empty and
-/// finite; anything else is an Error naming `where` and the tensor, and nothing has been changed then.
+/// Copies `tensors` to the weights of `params`, gates of `entry`. Every layer must be there with the right shape, not
+/// empty and finite; anything else is an Error naming `where` and the tensor, and nothing has been changed then.
 void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>& tensors,
-                  const std::string& where, GateTraining& gates);
+                  const std::string& where, const GateEntryConfig& entry, const GateParams& params);
+
+/// The kind of gates, and how to select with them, that the config.json of a gates folder (ours or published) names;
+/// throws Error if there is none.
+GateEntryConfig read_gate_entry(const std::filesystem::path& folder);
 
 /// Throws Error if `path` (of init_from) is a gates folder whose config.json names another type or size than the entry;
 /// warns where that cannot be known, or where the block size differs.

@@ -14,6 +14,7 @@
 #include "src/gate/distill_layer.h"
 #include "trainer/absent_gpu.h"
 #include "trainer/commands.h"
+#include "trainer/eval/commands.h"
 #include "trainer/launch_flags.h"
 #include "trainer/run_config.h"
 #include "trainer/train_loop.h"
@@ -306,6 +307,7 @@ int run(int argc, char** argv) {
   add_tokenize(app, action);
   add_plan(app, action);
   add_bench(app, action, arguments);
+  add_eval_commands(app, action);
   app.add_subcommand("version", "Version and build")->callback([&action] {
     action = [] {
       fmt::print("{}\n", version_text());

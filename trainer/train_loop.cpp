@@ -272,7 +272,7 @@ class Training {
       } else {
         const std::vector<OwnedTensor> tensors = read_gates(from);
         check_init_from(from, gate);
-        upload_gates(*backend_, session_.queue(), tensors, from, gate);
+        upload_gates(*backend_, session_.queue(), tensors, from, gate.entry(), gate.params());
         log::info("gate \"{}\" continues from {}", gate.entry().name, from);
       }
     }

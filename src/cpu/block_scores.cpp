@@ -11,32 +11,62 @@ namespace {
 
 constexpr int64_t kRowsPerTile = 64;
 
-/// Groups of `stride` tokens in the longest sequence, and in one block.
-int64_t most_groups(const AntidiagonalArgs& a) {
-  return a.blocks->max_blocks * (a.blocks->block_size / a.stride);
+/// Block rows of one task: enough groups for a product to be worth packing its keys.
+int64_t blocks_per_task(const AntidiagonalArgs& a) {
+  constexpr int64_t kGroups = 64;
+  return std::max<int64_t>(1, kGroups * a.stride / a.blocks->block_size);
 }
+int64_t groups_per_block(const AntidiagonalArgs& a) {
+  return a.blocks->block_size / a.stride;
+}
+/// Of a worker: x of one task against all groups of the longest sequence.
 int64_t scratch_floats(const AntidiagonalArgs& a) {
-  return a.blocks->block_size / a.stride * most_groups(a);
+  const int64_t per_block = groups_per_block(a);
+  return blocks_per_task(a) * per_block * scratch_stride(a.blocks->max_blocks * per_block);
 }
 
-/// One block row of one head: x of its groups against all earlier ones, softmax, sums over blocks.
-class AntidiagonalRow {
+/// Some block rows of one head: x of their groups against all earlier ones, softmax, sums over blocks.
+class AntidiagonalTile {
  public:
-  AntidiagonalRow(const AntidiagonalArgs& args, size_t number, int64_t head, int64_t block, float* scratch)
+  AntidiagonalTile(const AntidiagonalArgs& args, size_t number, int64_t head, int64_t first_block,
+                   float* scratch)
       : a_(args),
         segment_(args.layout->segments.host[number]),
         head_(head),
-        token_(block * args.blocks->block_size),
-        tokens_(std::min(args.blocks->block_size, segment_.queries.rows - token_)),
+        token_(first_block * args.blocks->block_size),
+        tokens_(std::min(blocks_per_task(args) * args.blocks->block_size, segment_.queries.rows - token_)),
         groups_(ceil_div(tokens_, args.stride)),
         first_group_((segment_.queries.position + token_) / args.stride),
+        columns_(first_group_ + groups_),
+        stride_(scratch_stride(columns_)),
         x_(scratch) {}
 
-  void run(float* scores) {
-    const int64_t columns = first_group_ + groups_;
-    auto x = view(x_, groups_, columns, columns);
+  /// `scores` is the tile's first row, rows are `row_stride` apart.
+  void run(float* scores, int64_t row_stride) {
+    multiply();
+    const int64_t per_block = groups_per_block(a_);
+    const float factor = a_.scale / static_cast<float>(a_.stride);
+    for (int64_t g = 0; g < groups_; ++g) {
+      Eigen::Map<Eigen::ArrayXf> row(x_ + g * stride_, first_group_ + g + 1);
+      row *= factor;
+      row = (row - row.maxCoeff()).exp();
+      row *= 1.0F / row.sum();
+      float* out = scores + g / per_block * row_stride;
+      for (int64_t c = 0; c < row.size(); c += per_block) {
+        float& score = out[c / per_block];
+        const float sum = row.segment(c, std::min(per_block, row.size() - c)).sum();
+        // The first group of a block row sees all of its blocks, the last of them in part.
+        score = g % per_block == 0 ? sum : score + sum;
+      }
+    }
+  }
+
+ private:
+  /// x, but for scale / stride.
+  void multiply() {
+    auto x = view(x_, groups_, columns_, stride_);
     x.setZero();
-    const int64_t keys = std::min(segment_.length, columns * a_.stride);
+    const int64_t keys = std::min(segment_.length, columns_ * a_.stride);
     for (int64_t t = 0; t < a_.stride; ++t) {
       // Tokens past the end are zero vectors: the last group may lack some.
       const int64_t from = a_.stride - 1 - t;
@@ -47,19 +77,8 @@ class AntidiagonalRow {
           every(a_.q, segment_.queries.row + token_ + from, query_groups, head_) *
           every(a_.k, segment_.key_row + t, key_groups, head_ * a_.k.dim(1) / a_.q.dim(1)).transpose();
     }
-    const float factor = a_.scale / static_cast<float>(a_.stride);
-    const int64_t per_block = a_.blocks->block_size / a_.stride;
-    std::fill(scores, scores + ceil_div(columns, per_block), 0.0F);
-    for (int64_t g = 0; g < groups_; ++g) {
-      Eigen::Map<Eigen::ArrayXf> row(x_ + g * columns, first_group_ + g + 1);
-      row *= factor;
-      row = (row - row.maxCoeff()).exp();
-      row *= 1.0F / row.sum();
-      for (int64_t c = 0; c < row.size(); ++c) scores[c / per_block] += row[c];
-    }
   }
 
- private:
   /// Rows row, row + stride, .. of one head.
   ConstRowMap<float> every(const ConstTensor& x, int64_t row, int64_t count, int64_t head) const {
     return view(x.data<float>() + row * x.row_stride() + head * x.dim(2), count, x.dim(2),
@@ -68,8 +87,8 @@ class AntidiagonalRow {
 
   const AntidiagonalArgs& a_;
   const Segment& segment_;
-  int64_t head_, token_, tokens_, groups_, first_group_;
-  float* x_;
+  int64_t head_, token_, tokens_, groups_, first_group_, columns_, stride_;
+  float* x_;  // [groups_, columns_], rows stride_ apart
 };
 
 }  // namespace
@@ -110,16 +129,18 @@ size_t antidiagonal_workspace(const ThreadPool& pool, const AntidiagonalArgs& ar
 }
 
 void antidiagonal_scores(ThreadPool& pool, const AntidiagonalArgs& a) {
+  const int64_t blocks = blocks_per_task(a);
   for (size_t number = 0; number < a.blocks->segments.host.size(); ++number) {
     const ScoreSegment& segment = a.blocks->segments.host[number];
     const int64_t rows = segment.queries.rows;
-    pool.run(a.head_count * rows, [&](int64_t task, int worker) {
+    const int64_t tiles = ceil_div(rows, blocks);
+    pool.run(a.head_count * tiles, [&](int64_t task, int worker) {
       float* scratch = static_cast<float*>(a.workspace.raw()) + worker * scratch_floats(a);
-      const int64_t block = rows - 1 - task / a.head_count;  // the longest rows first
+      const int64_t row = (tiles - 1 - task / a.head_count) * blocks;  // the longest rows first
       const int64_t head = task % a.head_count;
-      AntidiagonalRow(a, number, a.head_begin + head, block, scratch)
-          .run(a.scores.data<float>() + segment.matrix * a.head_count +
-               (head * rows + block) * segment.blocks);
+      AntidiagonalTile(a, number, a.head_begin + head, row, scratch)
+          .run(a.scores.data<float>() + segment.matrix * a.head_count + (head * rows + row) * segment.blocks,
+               segment.blocks);
     });
   }
 }

@@ -26,6 +26,12 @@ RowMap<T> view(T* data, int64_t rows, int64_t columns, int64_t stride) {
   return {data, rows, columns, Eigen::OuterStride<>(stride)};
 }
 
+/// Elements between what two workers use of one scratch memory. Eigen peels loops by address, and all workers must
+/// compute the same bits.
+constexpr int64_t scratch_stride(int64_t elements) {
+  return ceil_div(elements, 16) * 16;
+}
+
 /// Calls function(float{}) or function(double{}) by dtype; anything else is refused.
 template <typename Function>
 void dispatch(DType dtype, Function&& function) {

@@ -24,7 +24,6 @@ size_t sparse_attention_workspace(const ThreadPool& pool, const SparseAttentionA
 }
 
 void sparse_attention(ThreadPool& pool, const SparseAttentionArgs& a) {
-  SEER_CHECK(a.blocks->block_size <= kQueryTile, "block size {}", a.blocks->block_size);
   const AttentionArgs dense = dense_args(a);
   const int64_t floats = QueryTile::scratch_floats(dense);
   for (size_t number = 0; number < a.blocks->segments.host.size(); ++number) {

@@ -12,16 +12,19 @@ int64_t GateParams::layer_size(const PrefillGateConfig& config) {
   return config.key_weight().numel() + (config.has_query_linear() ? config.query_weight().numel() : 0);
 }
 
-GateParams::GateParams(Backend& backend, Queue& queue, const PrefillGateConfig& config, int64_t num_layers)
+GateParams::GateParams(Backend& backend, Queue& queue, const PrefillGateConfig& config, int64_t num_layers,
+                       GateUse use)
     : config_(config),
       num_layers_(num_layers),
       layer_size_(layer_size(config)),
-      buffer_(backend.allocate(kArrays * size() * sizeof(float), Memory::kDevice)) {
-  backend.fill_zero(queue, buffer_.tensor(DType::kF32, Shape{kArrays * size()}));
+      arrays_(use == GateUse::kTraining ? kArrays : 1),
+      buffer_(backend.allocate(arrays_ * size() * sizeof(float), Memory::kDevice)) {
+  backend.fill_zero(queue, buffer_.tensor(DType::kF32, Shape{arrays_ * size()}));
 }
 
 Tensor GateParams::flat(Array array) const {
-  return buffer_.tensor(DType::kF32, Shape{kArrays, size()}).slice_rows(array, 1).reshape(Shape{size()});
+  SEER_CHECK(array < arrays_, "array {} of gates that are not trained", static_cast<int>(array));
+  return buffer_.tensor(DType::kF32, Shape{arrays_, size()}).slice_rows(array, 1).reshape(Shape{size()});
 }
 
 Tensor GateParams::layer_of(Array array, int64_t layer) const {

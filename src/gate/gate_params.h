@@ -18,10 +18,16 @@ struct GateTensors {
 /// The views of a layer's weights or gradients in `layer`, a flat array of GateParams::layer_size() elements.
 GateTensors gate_tensors(const PrefillGateConfig& config, Tensor layer);
 
-/// Four flat fp32 arrays of the backend: the optimiser sees arrays, the gates see views by layer.
+enum class GateUse {
+  kTraining,   ///< Weights, gradients and moments.
+  kInference,  ///< Weights alone: there is no other array.
+};
+
+/// Flat fp32 arrays of the backend: the optimiser sees arrays, the gates see views by layer.
 class GateParams {
  public:
-  GateParams(Backend& backend, Queue& queue, const PrefillGateConfig& config, int64_t num_layers);
+  GateParams(Backend& backend, Queue& queue, const PrefillGateConfig& config, int64_t num_layers,
+             GateUse use = GateUse::kTraining);
 
   const PrefillGateConfig& config() const { return config_; }
   int64_t num_layers() const { return num_layers_; }
@@ -44,14 +50,12 @@ class GateParams {
   enum Array { kWeights, kGradients, kFirstMoment, kSecondMoment, kArrays };
 
   Tensor flat(Array array) const;
-  GateTensors views(Array array, int64_t layer) const {
-    return gate_tensors(config_, layer_of(array, layer));
-  }
   Tensor layer_of(Array array, int64_t layer) const;
 
   PrefillGateConfig config_;
   int64_t num_layers_;
   int64_t layer_size_;
+  int arrays_;
   Buffer buffer_;
 };
 

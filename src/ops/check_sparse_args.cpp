@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "src/core/error.h"
 #include "src/ops/check_args.h"
 
@@ -62,6 +64,10 @@ void select_blocks(const SelectArgs& a) {
       rule.sink_blocks >= 0 && rule.local_blocks >= 0 && rule.dense_last_rows >= 0 && rule.min_blocks >= 0,
       "{} sink, {} local, {} dense, {} least blocks", rule.sink_blocks, rule.local_blocks,
       rule.dense_last_rows, rule.min_blocks);
+  const double most = rule.by == SelectBy::kNzRatio ? 1.0 : 0x1p62;
+  SEER_CHECK(std::isfinite(rule.value) &&
+                 (rule.by == SelectBy::kThreshold || (rule.value >= 0 && rule.value <= most)),
+             "rule {} of value {}", static_cast<int>(rule.by), rule.value);
   matrices(a.scores, *a.layout, a.head_count);
   lists(a.lists, *a.layout, a.head_count);
   if (!a.values.empty()) {
@@ -84,6 +90,8 @@ void sparse_attention(const SparseAttentionArgs& a) {
   queries_and_keys(a.q, a.k, a.layout, a.blocks, a.head_begin, a.head_count);
   SEER_CHECK(a.output.shape() == a.q.shape() && a.v.shape() == a.k.shape(), "output {} v {}",
              to_string(a.output.shape()), to_string(a.v.shape()));
+  SEER_CHECK(a.blocks->block_size > 0 && 128 % a.blocks->block_size == 0,
+             "block size {}: attention takes divisors of 128", a.blocks->block_size);
   lists(a.lists, *a.blocks, a.head_count);
 }
 

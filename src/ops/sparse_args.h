@@ -21,7 +21,7 @@ enum class SelectBy {
   kThreshold,    ///< Blocks with p > value.
   kNzRatio,      ///< blocks_a_row() = max(1, trunc((1 - sqrt(1 - value)) * N)).
   kTokenBudget,  ///< blocks_a_row() = max(1, floor(value / block_size)).
-  kTopP,         ///< The fewest blocks whose p sums to at least value.
+  kTopP,         ///< The fewest blocks whose p sums to at least value; all of them where it is 1 or more.
 };
 
 /// k of the rules that keep the same number of blocks in every row (SEMANTICS 7) of a sequence of `blocks` blocks.
@@ -31,7 +31,7 @@ int64_t blocks_a_row(SelectBy by, double value, int64_t blocks, int64_t block_si
 /// the highest scores: they count in k and in top_p's sum. Ties keep the lower index.
 struct SelectionRule {
   SelectBy by = SelectBy::kNzRatio;
-  double value = 0.1;
+  double value = 0.1;  ///< Any threshold; 0 to 1 for nz_ratio; 0 or more for the others.
   bool always_diagonal = true;
   int64_t sink_blocks = 0;   ///< Blocks 0 .. sink_blocks - 1 are kept.
   int64_t local_blocks = 0;  ///< So many nearest blocks are kept, the diagonal one being the first of them.
@@ -49,10 +49,11 @@ struct SelectArgs {
   const ScoreLayout* layout = nullptr;  ///< Prefill
   int64_t head_count = 0;
   SelectionRule rule;
-  ConstTensor values;  ///< [head_count] fp32, each head's own rule.value; or empty
-  BlockLists lists;    ///< Written
-  Tensor kept;         ///< [head_count] fp64 += blocks kept by all rows of each head; or empty
-  Tensor workspace;    ///< U8, at least select_workspace() bytes
+  ConstTensor
+      values;        ///< [head_count] fp32, each head's own rule.value, in the range allowed for it; or empty
+  BlockLists lists;  ///< Written
+  Tensor kept;       ///< [head_count] fp64 += blocks kept by all rows of each head; or empty
+  Tensor workspace;  ///< U8, at least select_workspace() bytes
 };
 
 /// Share of T's row mass on the kept blocks (SEMANTICS 9): mean over the rows that count in the loss, then sequences.
@@ -73,8 +74,9 @@ struct SparseAttentionArgs {
   ConstTensor k;  ///< [key rows, G, D] act, after RoPE
   ConstTensor v;  ///< [key rows, G, D] act
   const BatchLayout* layout = nullptr;
-  const ScoreLayout* blocks = nullptr;  ///< The batch's prefill layout of the lists' block size
-  BlockLists lists;                     ///< Of heads [head_begin, head_begin + head_count)
+  const ScoreLayout* blocks =
+      nullptr;       ///< The batch's prefill layout of the lists' block size, which divides 128
+  BlockLists lists;  ///< Of heads [head_begin, head_begin + head_count)
   int64_t head_begin = 0;
   int64_t head_count = 0;
   float scale = 0.0F;  ///< 1/sqrt(D)

@@ -10,11 +10,15 @@ namespace seer::test {
 namespace {
 
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNoInteger = std::numeric_limits<int32_t>::min();
 
 std::vector<std::byte> encode(const Values& values, DType dtype) {
   std::vector<std::byte> bytes(values.size() * size_of(dtype));
   if (dtype == DType::kF64) {
     std::memcpy(bytes.data(), values.data(), bytes.size());
+  } else if (dtype == DType::kI32) {
+    const std::vector<int32_t> integers(values.begin(), values.end());
+    std::memcpy(bytes.data(), integers.data(), bytes.size());
   } else {
     const std::vector<float> narrow(values.begin(), values.end());
     convert_from_f32(narrow.data(), static_cast<int64_t>(narrow.size()), dtype, bytes.data());
@@ -26,6 +30,10 @@ Values decode(const std::vector<std::byte>& bytes, DType dtype) {
   Values values(bytes.size() / size_of(dtype));
   if (dtype == DType::kF64) {
     std::memcpy(values.data(), bytes.data(), bytes.size());
+  } else if (dtype == DType::kI32) {
+    std::vector<int32_t> integers(values.size());
+    std::memcpy(integers.data(), bytes.data(), bytes.size());
+    values.assign(integers.begin(), integers.end());
   } else {
     std::vector<float> wide(values.size());
     convert_to_f32(bytes.data(), dtype, static_cast<int64_t>(wide.size()), wide.data());
@@ -78,7 +86,7 @@ Tensor Device::upload_strided(const Shape& shape, const Values& values, DType dt
 }
 
 Tensor Device::output(const Shape& shape, DType dtype) {
-  return upload(shape, Values(shape.numel(), kNaN), dtype);
+  return upload(shape, Values(shape.numel(), dtype == DType::kI32 ? kNoInteger : kNaN), dtype);
 }
 
 Tensor Device::output_strided(const Shape& shape, DType dtype) {

@@ -11,7 +11,7 @@
 
 namespace seer::test {
 
-/// Host values; fp32, bf16 and fp16 elements convert to double without loss.
+/// Host values; fp32, bf16, fp16 and I32 elements convert to double without loss.
 using Values = std::vector<double>;
 
 class Device {
@@ -27,7 +27,7 @@ class Device {
   /// Rows lie kGap elements further apart than they are long; the gaps hold NaN.
   Tensor upload_strided(const Shape& shape, const Values& values, DType dtype = DType::kF32);
 
-  /// An output: NaN in every element, so that one that is not written shows.
+  /// An output: NaN (I32: the lowest integer) in every element, so that one that is not written shows.
   Tensor output(const Shape& shape, DType dtype = DType::kF32);
   Tensor output_strided(const Shape& shape, DType dtype = DType::kF32);
   Tensor zeros(const Shape& shape, DType dtype = DType::kF32);

@@ -62,5 +62,10 @@ OpCases gate_scores_cases();
 OpCases kl_loss_cases();
 OpCases recall_cases();
 OpCases optimizer_cases();
+OpCases select_cases();
+OpCases kept_recall_cases();
+OpCases block_scores_cases();
+OpCases sparse_attention_cases();
+OpCases token_nll_cases();
 
 }  // namespace seer::test

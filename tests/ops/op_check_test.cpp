@@ -58,7 +58,8 @@ OpCases all_cases() {
   const bool f64 = backends().front().computes_f64;
   for (auto* list :
        {elementwise_cases, rms_norm_cases, linear_cases, rope_cases, attention_cases, target_cases,
-        pool_cases, head_linear_cases, gate_scores_cases, kl_loss_cases, recall_cases, optimizer_cases}) {
+        pool_cases, head_linear_cases, gate_scores_cases, kl_loss_cases, recall_cases, optimizer_cases,
+        select_cases, kept_recall_cases, block_scores_cases, sparse_attention_cases, token_nll_cases}) {
     std::ranges::copy_if(list(), std::back_inserter(all),
                          [&](const OpCase& op) { return f64 || !op.name.ends_with("_f64"); });
   }

@@ -61,6 +61,14 @@ std::vector<int64_t> GoldenFile::integers(const std::string& name) const {
   return out;
 }
 
+std::vector<uint8_t> GoldenFile::bytes(const std::string& name) const {
+  const NamedTensor& tensor = file_.at(name);
+  SEER_CHECK(tensor.dtype == DType::kU8, "{} is {}", name, name_of(tensor.dtype));
+  std::vector<uint8_t> out(tensor.numel());
+  std::memcpy(out.data(), tensor.bytes.data(), tensor.bytes.size());
+  return out;
+}
+
 double relative_error(std::span<const float> a, std::span<const float> b) {
   return relative_error_of(a, b);
 }

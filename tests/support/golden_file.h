@@ -27,6 +27,7 @@ class GoldenFile {
   const std::vector<int64_t>& shape(const std::string& name) const { return file_.at(name).shape; }
   std::vector<float> floats(const std::string& name) const;
   std::vector<int64_t> integers(const std::string& name) const;
+  std::vector<uint8_t> bytes(const std::string& name) const;
   const SafetensorsFile& file() const { return file_; }
 
  private:

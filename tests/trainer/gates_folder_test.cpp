@@ -66,7 +66,7 @@ class GatesFolder : public testing::Test {
     const std::vector<float> before = weights_of(gates);
     std::string message = "no error";
     try {
-      upload_gates(*backend_, *queue_, read_gates(path), path.string(), gates);
+      upload_gates(*backend_, *queue_, read_gates(path), path.string(), gates.entry(), gates.params());
     } catch (const Error& error) {
       message = error.what();
     }
@@ -171,7 +171,7 @@ TEST_F(GatesFolder, TrainingContinuesFromAnyOfThem) {
       SCOPED_TRACE(path);
       GateTraining other = make_gates(entry, 2);
       EXPECT_NE(weights_of(other), weights_of(gates));
-      upload_gates(*backend_, *queue_, read_gates(folder_ / path), path, other);
+      upload_gates(*backend_, *queue_, read_gates(folder_ / path), path, other.entry(), other.params());
       EXPECT_TRUE(weights_of(other) == weights_of(gates));
     }
   }
@@ -182,7 +182,7 @@ TEST_F(GatesFolder, ReadsAFolderThatHoldsThePthAlone) {
   write(folder_ / "gates", gates);
   fs::remove(folder_ / "gates/attn_gate_weights.safetensors");
   GateTraining other = make_gates(gates.entry(), 2);
-  upload_gates(*backend_, *queue_, read_gates(folder_ / "gates"), "gates", other);
+  upload_gates(*backend_, *queue_, read_gates(folder_ / "gates"), "gates", other.entry(), other.params());
   EXPECT_TRUE(weights_of(other) == weights_of(gates));
 }
 
@@ -197,7 +197,7 @@ TEST_F(GatesFolder, ReadsThePublishedLayout) {
   for (const OwnedTensor& tensor : published) {
     if (tensor.name.ends_with("mask_linear_k.weight")) keys.push_back(tensor);
   }
-  upload_gates(*backend_, *queue_, keys, "published", gates);
+  upload_gates(*backend_, *queue_, keys, "published", gates.entry(), gates.params());
   const GoldenFile expected(goldens_dir() / "pth/expected.safetensors");
   for (int64_t layer = 0; layer < 3; ++layer) {
     EXPECT_TRUE(download(*backend_, *queue_, gates.params().weights(layer).key) ==
@@ -364,7 +364,7 @@ TEST_F(GatesFolder, AFullDiskLeavesNothingOrWhatWasThere) {
   }
   write(folder_ / "old", gates);
   GateTraining read = make_gates(gates.entry(), 3);
-  upload_gates(*backend_, *queue_, read_gates(folder_ / "old"), "old", read);
+  upload_gates(*backend_, *queue_, read_gates(folder_ / "old"), "old", read.entry(), read.params());
   EXPECT_TRUE(weights_of(read) == weights_of(gates));
 }
 

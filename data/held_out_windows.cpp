@@ -1,0 +1,61 @@
+#include "data/held_out_windows.h"
+
+#include <algorithm>
+
+#include "data/record_group.h"
+#include "src/core/error.h"
+
+namespace seer {
+
+std::vector<std::vector<int32_t>> read_documents(const LoaderOptions& options, const TokenEncoder* encoder) {
+  LoaderOptions plain = options;
+  plain.separator.reset();
+  std::vector<std::vector<int32_t>> documents;
+  for (const DataFile& file : expand_inputs(plain.files)) {
+    const bool text = file.format == DataFormat::kJsonLines || file.format == DataFormat::kText;
+    if (text && encoder == nullptr) {
+      fail_usage("{} is text, and the model has no tokenizer: give token ids (.npy, .safetensors)",
+                 file.path.string());
+    }
+    const auto source = open_records(file, plain.max_document_bytes);
+    Record record;
+    while (source->next(record)) {
+      RecordGroup group;
+      group.file = &file;
+      group.records.push_back(std::move(record));
+      encode_group(plain, encoder, group);
+      if (group.error) std::rethrow_exception(group.error);
+      EncodedRecord& encoded = group.encoded.front();
+      if (!encoded.problem.empty()) fail("{}:{}: {}", file.path.string(), encoded.line, encoded.problem);
+      if (encoded.begins_document || documents.empty()) documents.emplace_back();
+      std::vector<int32_t>& ids = documents.back();
+      ids.insert(ids.end(), encoded.ids.begin(), encoded.ids.end());
+      record = Record{};
+    }
+  }
+  return documents;
+}
+
+std::vector<std::vector<int32_t>> cut_windows(std::span<const std::vector<int32_t>> documents,
+                                              const WindowOptions& options) {
+  SEER_CHECK(options.length >= 2 && options.per_document >= 1, "{} windows of {} tokens",
+             options.per_document, options.length);
+  std::vector<std::vector<int32_t>> windows;
+  const int64_t step = options.length - (options.bos ? 1 : 0);
+  for (const std::vector<int32_t>& document : documents) {
+    std::span<const int32_t> text = document;
+    const bool has_bos = options.bos && !text.empty() && text.front() == *options.bos;
+    if (has_bos && !options.keep_document_bos) text = text.subspan(1);
+    const int64_t whole = std::min(options.per_document, static_cast<int64_t>(text.size()) / step);
+    for (int64_t w = 0; w < whole; ++w) {
+      std::vector<int32_t>& window = windows.emplace_back();
+      window.reserve(options.length);
+      if (options.bos) window.push_back(*options.bos);
+      const auto part = text.subspan(w * step, step);
+      window.insert(window.end(), part.begin(), part.end());
+    }
+  }
+  return windows;
+}
+
+}  // namespace seer

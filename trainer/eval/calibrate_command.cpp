@@ -1,0 +1,84 @@
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "src/core/error.h"
+#include "src/core/log.h"
+#include "src/io/atomic_file.h"
+#include "src/io/json_file.h"
+#include "trainer/eval/calibration.h"
+#include "trainer/eval/commands.h"
+#include "trainer/eval/recall_pass.h"
+#include "trainer/gates_folder.h"
+#include "trainer/table.h"
+
+namespace seer {
+namespace {
+
+/// Adds the thresholds to the gates' config.json, whose other keys stay as they are.
+void write_into_gates(const std::string& gates, const std::vector<std::vector<float>>& thresholds) {
+  const std::string file = gates + "/config.json";
+  auto config = nlohmann::ordered_json::parse(read_text_file(file));
+  config[kCalibratedThresholds] = thresholds;
+  write_file_atomically(file, config.dump(2) + "\n");
+}
+
+struct Range {
+  double least = 1e300;
+  double most = -1e300;
+};
+
+Range range_of(const std::vector<std::vector<double>>& by_head) {
+  Range range;
+  for (const std::vector<double>& layer : by_head) {
+    for (const double value : layer) range = {std::min(range.least, value), std::max(range.most, value)};
+  }
+  return range;
+}
+
+}  // namespace
+
+int calibrate_command(const CalibrateOptions& options) {
+  if ((options.target.density > 0) == (options.target.recall > 0))
+    fail_usage("calibrate needs --density or --recall, one of the two");
+  if (options.model.gates.empty())
+    fail_usage("calibrate needs --gates: the folder whose thresholds it finds");
+  EvalModel model(options.model, options.length);
+  const auto windows =
+      held_out_windows(options.held_out, model, held_out_documents(options.held_out, model), options.length);
+  log::info("{} windows of {} tokens on {}", windows.size(), options.length, model.backend().name());
+  const auto thresholds = calibrate_thresholds(model, windows, options.target);
+
+  // What was found is measured by the selection that will use it.
+  SelectionRule rule;
+  rule.by = SelectBy::kThreshold;
+  RecallPass check(model.backend(), model.config(), model.weights(), model.gates(), options.length,
+                   model.block_size(),
+                   {{.method = {.kind = ScoringMethod::Kind::kGate}, .rule = rule, .values = thresholds}});
+  for (const std::vector<int32_t>& window : windows) check.add(window);
+  const RecallResult reached = check.results().front();
+  TextTable table({"", "mean", "least head", "most head"});
+  const auto add = [&](const char* name, double mean, const Range& range, const char* format) {
+    table.add_row({name, fmt::format(fmt::runtime(format), mean),
+                   fmt::format(fmt::runtime(format), range.least),
+                   fmt::format(fmt::runtime(format), range.most)});
+  };
+  std::vector<std::vector<double>> values;
+  for (const std::vector<float>& layer : thresholds) values.emplace_back(layer.begin(), layer.end());
+  add("threshold", mean_of(values), range_of(values), "{:.3g}");
+  add("density", reached.mean_density(), range_of(reached.density), "{:.4f}");
+  add("recall", reached.mean_recall(), range_of(reached.recall), "{:.4f}");
+  fmt::print("{}", table.to_string());
+
+  if (!options.to.empty()) {
+    write_file_atomically(options.to, nlohmann::json{{"thresholds", thresholds}}.dump(1) + "\n");
+    fmt::print("written to {}\n", options.to);
+  } else {
+    write_into_gates(options.model.gates, thresholds);
+    fmt::print("written into {}/config.json: use them with --calibrated\n", options.model.gates);
+  }
+  return 0;
+}
+
+}  // namespace seer

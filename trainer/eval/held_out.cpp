@@ -1,0 +1,46 @@
+#include "trainer/eval/held_out.h"
+
+#include "data/held_out_windows.h"
+#include "src/core/error.h"
+
+namespace seer {
+
+void add_held_out_flags(CLI::App& command, HeldOutFlags& flags) {
+  command.add_option("--data", flags.data, "Held-out text or token ids: files, folders or globs")->required();
+  command.add_option("--text-field", flags.text_field, "JSONL key that holds the text");
+  command.add_option("--windows", flags.windows, "Windows of each document, one behind the other")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--documents", flags.documents, "The first documents alone")->check(CLI::PositiveNumber);
+  command.add_flag("--keep-document-bos", flags.keep_document_bos,
+                   "The BOS of a document stays behind that of its first window, as in published figures");
+}
+
+std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const EvalModel& model) {
+  LoaderOptions data;
+  data.files = flags.data;
+  data.text_field = flags.text_field;
+  data.vocab_size = model.config().vocab_size;
+  std::optional<TokenizerEncoder> encoder;
+  if (model.tokenizer() != nullptr)
+    encoder.emplace(model.shared_tokenizer(), detect_chat_format(*model.tokenizer()));
+  std::vector<std::vector<int32_t>> documents = read_documents(data, encoder ? &*encoder : nullptr);
+  if (flags.documents > 0 && static_cast<int64_t>(documents.size()) > flags.documents)
+    documents.resize(flags.documents);
+  return documents;
+}
+
+std::vector<std::vector<int32_t>> held_out_windows(const HeldOutFlags& flags, const EvalModel& model,
+                                                   const std::vector<std::vector<int32_t>>& documents,
+                                                   int64_t length) {
+  if (length < 2) fail_usage("--seq {}: a window has at least 2 tokens", length);
+  WindowOptions options{
+      .length = length, .per_document = flags.windows, .keep_document_bos = flags.keep_document_bos};
+  if (model.tokenizer() != nullptr) options.bos = model.tokenizer()->bos_id();
+  std::vector<std::vector<int32_t>> windows = cut_windows(documents, options);
+  if (windows.empty()) {
+    fail("--seq {}: none of the {} documents of --data is that long", length, documents.size());
+  }
+  return windows;
+}
+
+}  // namespace seer

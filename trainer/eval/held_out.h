@@ -1,0 +1,31 @@
+// The held-out text of evaluation commands, cut into windows.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "trainer/eval/eval_model.h"
+
+namespace seer {
+
+struct HeldOutFlags {
+  std::vector<std::string> data;  ///< Files, folders or globs
+  std::string text_field = "text";
+  int64_t windows = 1;    ///< Of each document
+  int64_t documents = 0;  ///< The first ones alone; 0: all
+  bool keep_document_bos = false;
+};
+
+void add_held_out_flags(CLI::App& command, HeldOutFlags& flags);
+
+/// The ids of every document.
+std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const EvalModel& model);
+
+/// Their windows of `length` tokens, with the tokenizer's BOS in front; an Error if no document is that long.
+std::vector<std::vector<int32_t>> held_out_windows(const HeldOutFlags& flags, const EvalModel& model,
+                                                   const std::vector<std::vector<int32_t>>& documents,
+                                                   int64_t length);
+
+}  // namespace seer

@@ -1,0 +1,124 @@
+#include "trainer/eval/perplexity.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "src/core/error.h"
+#include "src/core/log.h"
+
+namespace seer {
+namespace {
+
+class PerplexityRun {
+ public:
+  PerplexityRun(EvalModel& model, const PerplexityOptions& options)
+      : model_(model), options_(options), length_(static_cast<int64_t>(options.windows.front().size())) {}
+
+  PerplexityResult run() {
+    PerplexityResult result{.length = length_, .windows = static_cast<int64_t>(options_.windows.size())};
+    for (const ScoringMethod& method : options_.methods) {
+      for (const SelectionRule& rule : options_.rules)
+        result.rows.push_back({.method = method, .rule = rule, .recall = {}, .density_by_head = {}});
+    }
+    if (options_.recall && !result.rows.empty()) measure_recall(result.rows);
+
+    ForwardPass pass(model_.backend(), model_.config(), model_.weights(), model_.gates(),
+                     {.max_tokens = length_, .block_size = model_.block_size(), .methods = options_.methods});
+    if (model_.options().device == "cuda") pass.prefill(options_.windows.front(), {});  // loads the kernels
+    const Measured dense = measure(pass, {});
+    result.dense = {.perplexity = dense.perplexity, .prefill_seconds = dense.seconds};
+    log::info("{} tokens, {} windows, dense: perplexity {:.4f}", length_, result.windows, dense.perplexity);
+    for (SparseResult& row : result.rows) measure_row(pass, row);
+    return result;
+  }
+
+ private:
+  struct Measured {
+    double perplexity = 0;
+    double seconds = 0;
+    std::vector<std::vector<double>> density;
+  };
+
+  void measure_recall(std::vector<SparseResult>& rows) {
+    std::vector<RecallTask> tasks;
+    for (const SparseResult& row : rows) tasks.push_back({row.method, row.rule, values_of(row.method)});
+    RecallPass pass(model_.backend(), model_.config(), model_.weights(), model_.gates(), length_,
+                    model_.block_size(), std::move(tasks));
+    for (const std::vector<int32_t>& window : options_.windows) pass.add(window);
+    std::vector<RecallResult> results = pass.results();
+    for (size_t i = 0; i < rows.size(); ++i) rows[i].recall = std::move(results[i]);
+  }
+
+  std::vector<std::vector<float>> values_of(const ScoringMethod& method) const {
+    return method.kind == ScoringMethod::Kind::kGate ? options_.values : std::vector<std::vector<float>>();
+  }
+
+  void measure_row(ForwardPass& pass, SparseResult& row) {
+    const AttentionPlan plan{.method = row.method,
+                             .rule = row.rule,
+                             .dense_layers = options_.dense_layers,
+                             .values = values_of(row.method)};
+    Measured measured = measure(pass, plan);
+    row.perplexity = measured.perplexity;
+    row.density = mean_of(measured.density);
+    row.density_by_head = std::move(measured.density);
+    if (row.method.kind != ScoringMethod::Kind::kOracle) row.prefill_seconds = measured.seconds;
+    log::info("{} tokens, {} {} {}: density {:.4f}, perplexity {:.4f}", length_, to_string(row.method),
+              name_of(row.rule.by), row.rule.value, row.density, row.perplexity);
+  }
+
+  Measured measure(ForwardPass& pass, const AttentionPlan& plan) {
+    using Clock = std::chrono::steady_clock;
+    Measured out;
+    double nll = 0;
+    double visible = 0;
+    std::vector<double> seconds;
+    for (const std::vector<int32_t>& window : options_.windows) {
+      const auto start = Clock::now();
+      pass.prefill(window, plan);  // waits for the device
+      seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+      nll += mean_nll(pass, window);
+      visible += pass.visible_blocks();
+      add(pass.kept(), out.density);
+    }
+    for (std::vector<double>& layer : out.density) {
+      for (double& head : layer) head /= visible;
+    }
+    std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
+    out.seconds = seconds[seconds.size() / 2];
+    out.perplexity = std::exp(nll / static_cast<double>(options_.windows.size()));
+    return out;
+  }
+
+  static double mean_nll(ForwardPass& pass, const std::vector<int32_t>& window) {
+    std::vector<int32_t> targets(window.begin() + 1, window.end());
+    targets.push_back(-1);  // what follows the last token is not known
+    double sum = 0;
+    for (const float value : pass.nll(targets)) sum += value;
+    return sum / static_cast<double>(window.size() - 1);
+  }
+
+  static void add(const std::vector<std::vector<double>>& from, std::vector<std::vector<double>>& to) {
+    if (to.empty()) {
+      to = from;
+      return;
+    }
+    for (size_t layer = 0; layer < from.size(); ++layer) {
+      for (size_t head = 0; head < from[layer].size(); ++head) to[layer][head] += from[layer][head];
+    }
+  }
+
+  EvalModel& model_;
+  const PerplexityOptions& options_;
+  int64_t length_;
+};
+
+}  // namespace
+
+PerplexityResult measure_perplexity(EvalModel& model, const PerplexityOptions& options) {
+  SEER_CHECK(!options.windows.empty(), "no windows");
+  return PerplexityRun(model, options).run();
+}
+
+}  // namespace seer
