@@ -246,9 +246,11 @@ class CudaBackend final : public Backend {
   void sparse_attention(Queue& queue, const SparseAttentionArgs& args) override {
     check::sparse_attention(args);
     check::workspace(args.workspace, sparse_attention_workspace(args));
-    cuda::sparse_attention_fp32(stream(queue), args);
+    cuda::sparse_attention(stream(queue), attention_, args);
   }
-  size_t sparse_attention_workspace(const SparseAttentionArgs&) const override { return 0; }
+  size_t sparse_attention_workspace(const SparseAttentionArgs& args) const override {
+    return cuda::sparse_attention_workspace(attention_, args);
+  }
   void token_nll(Queue& queue, ConstTensor logits, ConstTensor targets, Tensor nll) override {
     check::token_nll(logits, targets, nll);
     cuda::token_nll(stream(queue), logits, targets, nll, static_cast<CudaQueue&>(queue).fault());

@@ -11,7 +11,6 @@
 namespace seer::cuda {
 namespace {
 
-constexpr double kLog2E = 1.4426950408889634;
 constexpr size_t kAlignment = 256;
 constexpr int64_t kScratchBytes = 160'000'000;
 
@@ -50,11 +49,6 @@ Fused fused_for(const AttentionChoice& choice, const AttentionArgs& args) {
           .thread_blocks = static_cast<int>(thread_blocks),
           .max_tiles = args.layout->num_query_rows / kQueryTile + std::max<int64_t>(segments, 1),
           .scratch_blocks = scratch_blocks};
-}
-
-const __nv_bfloat16* bf16_elements(const ConstTensor& x) {
-  SEER_CHECK(x.dtype() == DType::kBF16, "{}", name_of(x.dtype()));
-  return static_cast<const __nv_bfloat16*>(x.raw());
 }
 
 }  // namespace

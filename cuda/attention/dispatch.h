@@ -1,6 +1,7 @@
 // Which attention kernel serves a call, and what it needs.
 #pragma once
 
+#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 #include "src/ops/backend.h"
@@ -20,5 +21,18 @@ void attention(cudaStream_t stream, const AttentionChoice& choice, const Attenti
 
 /// Bytes; depends on totals alone.
 size_t attention_workspace(const AttentionChoice& choice, const AttentionArgs& args);
+
+/// Likewise; the Hopper kernel takes blocks of 64 and 128.
+void sparse_attention(cudaStream_t stream, const AttentionChoice& choice, const SparseAttentionArgs& args);
+size_t sparse_attention_workspace(const AttentionChoice& choice, const SparseAttentionArgs& args);
+
+// ---- shared by the two
+
+constexpr double kLog2E = 1.4426950408889634;
+
+inline const __nv_bfloat16* bf16_elements(const ConstTensor& x) {
+  SEER_CHECK(x.dtype() == DType::kBF16, "{}", name_of(x.dtype()));
+  return static_cast<const __nv_bfloat16*>(x.raw());
+}
 
 }  // namespace seer::cuda

@@ -33,9 +33,8 @@
 #include <algorithm>
 #include <limits>
 
-#include <cudaTypedefs.h>
-
 #include "cuda/attention/hopper_consumer.cuh"
+#include "cuda/attention/tensor_map.h"
 #include "cuda/check.h"
 
 namespace seer::cuda {
@@ -68,50 +67,16 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // ---- host
 
-/// x [rows, heads, D], rows `stride` elements apart, for TMA in boxes of one head, 128 rows and 64 columns.
-CUtensorMap tensor_map(const char* name, const bf16* x, int64_t rows, int64_t heads, int64_t head_dim,
-                       int64_t stride) {
-  static const auto encode = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult found{};
-    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault,
-                                           &found),
-          "cuTensorMapEncodeTiled");
-    if (found != cudaDriverEntryPointSuccess) fail("CUDA: the driver has no cuTensorMapEncodeTiled");
-    return reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(function);
-  }();
-  if (reinterpret_cast<uintptr_t>(x) % 16 != 0 || stride % 8 != 0) {
-    fail("attention: TMA needs {} at a multiple of 16 bytes and its row stride ({}) a multiple of 8", name,
-         stride);
-  }
-  if (rows > std::numeric_limits<int32_t>::max() - kQueryTile) fail("attention: {} has {} rows", name, rows);
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(head_dim), static_cast<cuuint64_t>(heads),
-                              static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[] = {head_dim * sizeof(bf16), stride * sizeof(bf16)};  // of heads and rows
-  const cuuint32_t box[] = {kPanel, 1, kKeyTile};
-  const cuuint32_t steps[] = {1, 1, 1};
-  CUtensorMap map;
-  const CUresult status =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<bf16*>(x), sizes, strides, box, steps,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (status != CUDA_SUCCESS) {
-    fail("CUDA: cuTensorMapEncodeTiled of {} [{}, {}, {}]: error {}", name, rows, heads, head_dim,
-         static_cast<int>(status));
-  }
-  return map;
-}
-
 template <int kHeadDim, int kBlockSize, bool kOutput>
 void launch(const AttentionParams& p, int thread_blocks, cudaStream_t stream) {
   const auto kernel = attention_kernel<kHeadDim, kBlockSize, kOutput>;
   constexpr int kSharedBytes = sizeof(Shared<kHeadDim>);
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes),
         "attention_hopper: shared memory");
-  const CUtensorMap q_map = tensor_map("q", p.q, p.query_rows, p.heads, kHeadDim, p.q_stride);
-  const CUtensorMap k_map = tensor_map("k", p.k, p.key_rows, p.kv_heads, kHeadDim, p.k_stride);
+  const CUtensorMap q_map = tensor_map("q", p.q, p.query_rows, p.heads, kHeadDim, p.q_stride, kQueryTile);
+  const CUtensorMap k_map = tensor_map("k", p.k, p.key_rows, p.kv_heads, kHeadDim, p.k_stride, kKeyTile);
   const CUtensorMap v_map =
-      kOutput ? tensor_map("v", p.v, p.key_rows, p.kv_heads, kHeadDim, p.v_stride) : k_map;
+      kOutput ? tensor_map("v", p.v, p.key_rows, p.kv_heads, kHeadDim, p.v_stride, kKeyTile) : k_map;
   kernel<<<thread_blocks, kThreads, kSharedBytes, stream>>>(q_map, k_map, v_map, p);
   check_launch("attention_hopper");
 }

@@ -4,6 +4,7 @@
 
 #include "cuda/attention/hopper_roles.cuh"
 #include "cuda/attention/hopper_softmax.cuh"
+#include "cuda/attention/hopper_tile.cuh"
 
 namespace seer::cuda::hopper {
 
@@ -11,10 +12,6 @@ enum NamedBarrier {
   kScratch = 1,    ///< One for each consumer: its scratch rows are written, or read
   kScratchAll = 3  ///< The same for both
 };
-
-/// How tiles lie in shared memory.
-constexpr uint32_t kPanelBytes = kKeyTile * kPanel * sizeof(bf16);
-constexpr uint32_t kGroupBytes = 8 * kPanel * sizeof(bf16);  // 8 rows: the swizzle's period
 
 template <int kHeadDim, int kBlockSize, bool kOutput>
 class Consumer {
@@ -51,7 +48,7 @@ class Consumer {
       uint32_t q[kQueries];
       ptx::mbarrier_wait(shared_.q_full, q_parity);
       q_parity ^= 1;
-      load_queries(q);
+      load_queries<kHeadDim, kQueryTile>(q, q_address_, group_ * kConsumerRows);
       release(shared_.q_empty);
       compute(work, q);
       ptx::mbarrier_arrive(shared_.work_empty[slot.index]);
@@ -98,17 +95,17 @@ class Consumer {
     };
 
     ptx::mbarrier_wait(shared_.k_full[k_stage_.index], k_stage_.parity);
-    queue_scores(s, q, k_matrix());
+    queue_scores<kHeadDim, kKeyTile>(s, q, k_matrix());
     ptx::wgmma_wait<0>(s);
     weigh(0);
     if constexpr (kOutput) round_weights();
 
     for (int tile = 1; tile < key_tiles; ++tile) {
       if (!k_ready) ptx::mbarrier_wait(shared_.k_full[k_stage_.index], k_stage_.parity);
-      queue_scores(s, q, k_matrix());
+      queue_scores<kHeadDim, kKeyTile>(s, q, k_matrix());
       if constexpr (kOutput) {
         ptx::mbarrier_wait(shared_.v_full[v_stage_.index], v_stage_.parity);
-        queue_output(o, p, v_matrix());
+        queue_output<kHeadDim, kKeyTile>(o, p, v_matrix());
       }
       ptx::wgmma_wait<kOutput ? 1 : 0>(s);
       const bool raised = weigh(tile);
@@ -126,13 +123,18 @@ class Consumer {
     }
     if constexpr (kOutput) {
       ptx::mbarrier_wait(shared_.v_full[v_stage_.index], v_stage_.parity);
-      queue_output(o, p, v_matrix());
+      queue_output<kHeadDim, kKeyTile>(o, p, v_matrix());
       ptx::wgmma_wait<0>(o);
       release(shared_.v_empty[v_stage_.index]);
       v_stage_.advance();
     }
     softmax.finish();
-    if constexpr (kOutput) store_output(work, o, softmax);
+    if constexpr (kOutput) {
+      const float inverse[2] = {1.0F / softmax.sum[0], 1.0F / softmax.sum[1]};
+      store_output<kHeadDim>(
+          p_.o + work.query_row * p_.o_stride + static_cast<int64_t>(p_.head_begin + work.head) * kHeadDim,
+          p_.o_stride, o, inverse, row_, work.rows);
+    }
     finish_rows(work, softmax);
   }
 
@@ -141,44 +143,7 @@ class Consumer {
     return {k_address_ + k_stage_.index * Shared::kTileBytes, 0, kGroupBytes};
   }
   __device__ ptx::MatrixDescriptor v_matrix() const {
-    return {v_address_ + v_stage_.index * Shared::kTileBytes, kPanelBytes, kGroupBytes};
-  }
-
-  /// This warp's 16 rows of q as wgmma's A operand, four registers for each 16 columns.
-  __device__ void load_queries(uint32_t (&q)[kQueries]) {
-    const int row = group_ * kConsumerRows + warp_ * 16 + lane_ % 16;
-#pragma unroll
-    for (int column = 0; column < kHeadDim; column += 16) {
-      const int chunk = (column % kPanel / 8 + lane_ / 16) ^ (row % 8);  // of 16 bytes; the swizzle
-      ldmatrix_x4(q + column / 4, q_address_ + column / kPanel * kPanelBytes + row * 128 + chunk * 16);
-    }
-  }
-
-  /// s = q k^T, one committed group.
-  __device__ void queue_scores(float (&s)[kScores], const uint32_t (&q)[kQueries], ptx::MatrixDescriptor k) {
-    ptx::wgmma_fence();
-#pragma unroll
-    for (int column = 0; column < kHeadDim; column += 16) {
-      const uint32_t offset = column / kPanel * kPanelBytes + column % kPanel * sizeof(bf16);
-      ptx::wgmma_m64n128k16(s, q + column / 4, k + offset, column > 0);
-    }
-    ptx::wgmma_commit();
-  }
-
-  /// o += p v, one committed group.
-  __device__ void queue_output(float (&o)[kOutputs], const uint32_t (&p)[kScores / 2],
-                               ptx::MatrixDescriptor v) {
-    ptx::wgmma_fence();
-#pragma unroll
-    for (int key = 0; key < kKeyTile; key += 16) {
-      const uint32_t offset = key * kPanel * sizeof(bf16);
-      if constexpr (kHeadDim == 128) {
-        ptx::wgmma_m64n128k16(o, p + key / 4, v + offset);
-      } else {
-        ptx::wgmma_m64n64k16(o, p + key / 4, v + offset);
-      }
-    }
-    ptx::wgmma_commit();
+    return {v_address_ + v_stage_.index * Shared::kTileBytes, kPanelBytes<kKeyTile>, kGroupBytes};
   }
 
   /// The quad's lanes share the stores: 16 rows, 64 contiguous bytes, for each warp and piece. Blocks that no
@@ -191,41 +156,6 @@ class Consumer {
       const bool mine = kPieces > 1 || lane_ % 2 == 0;  // of a single piece both lanes have it
       if (mine && tile * kPieces + i < end) __stcg(to + i * kQueryTile, maxima.values[i]);
     }
-  }
-
-  /// Four fragments at a time are transposed inside the quad, so that a lane stores 16 contiguous bytes.
-  __device__ void store_output(const Work& work, const float (&o)[kOutputs], const Softmax& softmax) {
-    const bool upper = (lane_ & 2) != 0, odd = (lane_ & 1) != 0;
-#pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      const float inverse = 1.0F / softmax.sum[row];
-      const int tile_row = row_ + 8 * row;
-      bf16* to = p_.o + (work.query_row + tile_row) * p_.o_stride +
-                 static_cast<int64_t>(p_.head_begin + work.head) * kHeadDim + lane_ % 4 * 8;
-#pragma unroll
-      for (int first = 0; first < kHeadDim / 8; first += 4) {
-        uint32_t words[4];  // fragment by fragment; then lane by lane
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const float* pair = o + (first + i) * 4 + row * 2;
-          words[i] = pack_bf16(pair[0] * inverse, pair[1] * inverse);
-        }
-#pragma unroll
-        for (int i = 0; i < 2; ++i) exchange(words[i], words[i + 2], upper, 2);
-#pragma unroll
-        for (int i = 0; i < 4; i += 2) exchange(words[i], words[i + 1], odd, 1);
-        if (tile_row < work.rows) {
-          *reinterpret_cast<uint4*>(to + first * 8) = make_uint4(words[0], words[1], words[2], words[3]);
-        }
-      }
-    }
-  }
-
-  /// The lower lane's `b` changes places with the upper one's `a`.
-  static __device__ void exchange(uint32_t& a, uint32_t& b, bool upper, int offset) {
-    const uint32_t got = __shfl_xor_sync(kWholeWarp, upper ? a : b, offset);
-    a = upper ? got : a;
-    b = upper ? b : got;
   }
 
   /// Logsumexp, and the block maxima that waited for it.

@@ -1,7 +1,7 @@
 // Softmax and block maxima of one consumer warp of the Hopper attention kernel, on wgmma's accumulator
 // layout. hopper.cu has the overview.
 //
-// A consumer's s is [64 rows, 128 keys]; its warp w holds rows 16 w .. 16 w + 15. Lane l has two of them, l /
+// A consumer's s is [64 rows, 128 keys], in sparse attention [64, 64]; its warp w holds rows 16 w .. 16 w + 15. Lane l has two of them, l /
 // 4 and l / 4 + 8, and of each the columns 8 f + 2 (l % 4) + {0, 1}: s[4 f + 2 r + e] is row r of the two,
 // fragment f, element e. A row lies in the four lanes of a quad.
 #pragma once
@@ -41,7 +41,7 @@ __device__ void reduce_scatter(float (&values)[size], Op op) {
   }
 }
 
-/// Of one key tile: the maximum of each row over each piece of kKeyTile / kPieces keys. After the reduction,
+/// Of one key tile: the maximum of each row over each of kPieces pieces of its keys. After the reduction,
 /// lanes 0, 1 of a quad hold row 0 and lanes 2, 3 row 1; of the row's pieces the even lane holds the first
 /// half, the odd lane the second (a single piece both).
 template <int kPieces>
@@ -49,8 +49,9 @@ struct PieceMaxima {
   static constexpr int kKept = kPieces == 1 ? 1 : kPieces / 2;  ///< Pieces a lane ends up with
   float values[2 * kPieces];                                    ///< [row][piece], then [kKept]
 
-  __device__ explicit PieceMaxima(const float (&s)[kScores]) {
-    constexpr int kFragments = kKeyTile / 8 / kPieces;
+  template <int kCount>
+  __device__ explicit PieceMaxima(const float (&s)[kCount]) {
+    constexpr int kFragments = kCount / 4 / kPieces;
     // All chains advance together: a maximum does not wait for the one just issued.
 #pragma unroll
     for (int f = 0; f < kFragments; ++f) {
@@ -125,10 +126,11 @@ struct Softmax {
 
   /// s = 2^(s * scale - reference), added to the sums: the tile's own first, so that small terms of a row of a hundred
   /// thousand keys are not lost one by one in a large sum.
-  __device__ void exponentiate(float (&s)[kScores]) {
+  template <int kCount>
+  __device__ void exponentiate(float (&s)[kCount]) {
     float of_tile[2] = {0.0F, 0.0F};
 #pragma unroll
-    for (int i = 0; i < kScores; ++i) {
+    for (int i = 0; i < kCount; ++i) {
       const int row = i / 2 % 2;
       s[i] = exp2_approx(fmaf(s[i], scale, -reference[row]));
       of_tile[row] += s[i];
@@ -162,10 +164,11 @@ struct Softmax {
 
 /// s = -inf where a key lies after its query: `ahead` is the position of the lane's first row minus that of
 /// the tile's first key.
-__device__ inline void mask_causal(float (&s)[kScores], int ahead) {
+template <int kCount>
+__device__ void mask_causal(float (&s)[kCount], int ahead) {
   const int last_seen = ahead - 2 * static_cast<int>(threadIdx.x % 4);
 #pragma unroll
-  for (int i = 0; i < kScores; ++i) {
+  for (int i = 0; i < kCount; ++i) {
     if (i / 4 * 8 + i % 2 > last_seen + i / 2 % 2 * 8) s[i] = kMinusInfinity;
   }
 }

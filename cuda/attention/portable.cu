@@ -36,6 +36,7 @@
 #include <cuda_bf16.h>
 
 #include "cuda/attention/attention.h"
+#include "cuda/attention/portable_dispatch.h"
 #include "cuda/attention/portable_mma.cuh"
 #include "cuda/attention/portable_softmax.cuh"
 #include "cuda/attention/portable_tile.cuh"
@@ -111,8 +112,8 @@ __global__ void __launch_bounds__(Shape<kHeadDim>::kThreads, Shape<kHeadDim>::kB
     attention_kernel(const __grid_constant__ AttentionParams params) {
   using S = Shape<kHeadDim>;
   using Layout = Swizzle<kHeadDim>;
-  using Copy = TileCopy<kHeadDim>;
-  using Ring = KeyRing<kHeadDim, kOutput>;
+  using Copy = TileCopy<S>;
+  using Ring = KeyRing<S, kOutput>;
   extern __shared__ __align__(128) unsigned char shared[];
   __shared__ int next_work;
 
@@ -137,24 +138,25 @@ __global__ void __launch_bounds__(Shape<kHeadDim>::kThreads, Shape<kHeadDim>::kB
     Copy::template start<kQueryTile>(shared_address(shared), Copy::source(queries, params.q_stride),
                                      params.q_stride, piece.rows);
     const int64_t kv_column = int64_t{piece.kv_head} * kHeadDim;
-    Ring ring(shared_address(shared + S::kQueryBytes), params.k + piece.key_row * params.k_stride + kv_column,
-              params.k_stride, kOutput ? params.v + piece.key_row * params.v_stride + kv_column : nullptr,
-              params.v_stride, piece.keys);
+    Ring ring(shared_address(shared + S::kQueryBytes),
+              {params.k + piece.key_row * params.k_stride + kv_column, params.k_stride,
+               kOutput ? params.v + piece.key_row * params.v_stride + kv_column : nullptr, params.v_stride,
+               piece.keys});
     ring.start();  // the queries belong to the group of the first keys
     if (threadIdx.x == 0) next_work = static_cast<int>(gridDim.x) + atomicAdd(params.tile_counter, 1);
 
-    OnlineSoftmax<kHeadDim> softmax(params.scale_log2);
-    BlockMaxima<kHeadDim, kMaxima> block_maxima(scratch + warp_row, params.block_size, piece.keys);
-    Output<kHeadDim> o = {};
+    OnlineSoftmax<S> softmax(params.scale_log2);
+    BlockMaxima<S, kMaxima> block_maxima(scratch + warp_row, params.block_size, piece.keys);
+    Output<S> o = {};
 
     for (int t = 0; t * S::kKeyTile < piece.keys; ++t) {
       const int key = t * S::kKeyTile;
-      Scores<kHeadDim> s;
-      multiply_queries_keys<kHeadDim>(s, lane_queries, ring.template next<Ring::kKey>(t) + lane_keys);
+      Scores<S> s;
+      multiply_queries_keys<S>(s, lane_queries, ring.template next<Ring::kKey>(t) + lane_keys);
 
       // Every row sees key 0, so from the first tile on its maximum is a number.
       if (key + S::kKeyTile > piece.position + warp_row + 1) {
-        mask_future<kHeadDim>(s, piece.position + warp_row, key);
+        mask_future<S>(s, piece.position + warp_row, key);
       }
       float maxima[S::kRows];
       block_maxima.take(s, key, maxima);
@@ -169,10 +171,10 @@ __global__ void __launch_bounds__(Shape<kHeadDim>::kThreads, Shape<kHeadDim>::kB
       softmax.exponentials(s);
 
       if constexpr (kOutput) {
-        if (raised) scale_rows<kHeadDim>(o, factor);
-        Probabilities<kHeadDim> p;
-        round_probabilities<kHeadDim>(s, p);
-        add_weighted_values<kHeadDim>(o, p, ring.template next<Ring::kValue>(t) + lane_values);
+        if (raised) scale_rows<S>(o, factor);
+        Probabilities<S> p;
+        round_probabilities<S>(s, p);
+        add_weighted_values<S>(o, p, ring.template next<Ring::kValue>(t) + lane_values);
       }
     }
 
@@ -182,11 +184,10 @@ __global__ void __launch_bounds__(Shape<kHeadDim>::kThreads, Shape<kHeadDim>::kB
       float inverse[S::kRows];
 #pragma unroll
       for (int i = 0; i < S::kRows; ++i) inverse[i] = 1.0F / softmax.sum(i);
-      scale_rows<kHeadDim>(o, inverse);
-      write_output<kHeadDim>(
-          o, warp_queries,
-          params.o + (done.row + warp_row) * params.o_stride + int64_t{done.q_head} * kHeadDim,
-          params.o_stride, done.rows - warp_row);
+      scale_rows<S>(o, inverse);
+      write_output<S>(o, warp_queries,
+                      params.o + (done.row + warp_row) * params.o_stride + int64_t{done.q_head} * kHeadDim,
+                      params.o_stride, done.rows - warp_row);
     }
     __syncthreads();  // the ring is free
     if (lane % 4 == 0) {
@@ -237,13 +238,6 @@ void launch(const AttentionParams& params, int thread_blocks, cudaStream_t strea
   }
 }
 
-void check_rows(const char* name, const __nv_bfloat16* rows, int64_t stride) {
-  if (reinterpret_cast<uintptr_t>(rows) % 16 != 0 || stride % 8 != 0) {
-    fail("attention: rows of {} must begin at multiples of 16 bytes, not at {} with a stride of {} elements",
-         name, static_cast<const void*>(rows), stride);
-  }
-}
-
 void check_params(const AttentionParams& params, int thread_blocks) {
   check_rows("q", params.q, params.q_stride);
   check_rows("k", params.k, params.k_stride);
@@ -272,27 +266,6 @@ void check_params(const AttentionParams& params, int thread_blocks) {
   if (params.scratch == nullptr || reinterpret_cast<uintptr_t>(params.scratch) % 16 != 0) {
     fail("attention: block maxima need scratch that begins at a multiple of 16 bytes, not at {}",
          static_cast<const void*>(params.scratch));
-  }
-}
-
-/// Calls f.operator()<head_dim>().
-template <typename F>
-auto with_head_dim(int64_t head_dim, F f) {
-  switch (head_dim) {
-    case 16:
-      return f.template operator()<16>();
-    case 32:
-      return f.template operator()<32>();
-    case 64:
-      return f.template operator()<64>();
-    case 96:
-      return f.template operator()<96>();
-    case 128:
-      return f.template operator()<128>();
-    case 256:
-      return f.template operator()<256>();
-    default:
-      fail("attention: head_dim {} is not among 16, 32, 64, 96, 128, 256", head_dim);
   }
 }
 

@@ -12,23 +12,22 @@
 
 namespace seer::cuda::portable {
 
-template <int kHeadDim>
-using Output = float[Shape<kHeadDim>::kRowTiles][kHeadDim / 8][4];
-template <int kHeadDim>
-using Probabilities = uint32_t[Shape<kHeadDim>::kRowTiles][Shape<kHeadDim>::kKeyTile / 16][4];
+template <typename S>
+using Output = float[S::kRowTiles][S::kHeadDim / 8][4];
+template <typename S>
+using Probabilities = uint32_t[S::kRowTiles][S::kKeyTile / 16][4];
 
 /// s = q k^T. `q` and `k` are this lane's ldmatrix addresses in the warp's queries and in the key tile.
-template <int kHeadDim>
-__device__ void multiply_queries_keys(Scores<kHeadDim>& s, uint32_t q, uint32_t k) {
-  using S = Shape<kHeadDim>;
-  using Layout = Swizzle<kHeadDim>;
+template <typename S>
+__device__ void multiply_queries_keys(Scores<S>& s, uint32_t q, uint32_t k) {
+  using Layout = Swizzle<S::kHeadDim>;
 #pragma unroll
   for (auto& row_tile : s) {
 #pragma unroll
     for (auto& tile : row_tile) tile[0] = tile[1] = tile[2] = tile[3] = 0.0F;
   }
 #pragma unroll
-  for (int d = 0; d < kHeadDim; d += 16) {
+  for (int d = 0; d < S::kHeadDim; d += 16) {
     uint32_t a[S::kRowTiles][4];
 #pragma unroll
     for (int r = 0; r < S::kRowTiles; ++r) {
@@ -48,12 +47,12 @@ __device__ void multiply_queries_keys(Scores<kHeadDim>& s, uint32_t q, uint32_t 
 }
 
 /// Rounds exponentials to bf16. What mma leaves as the halves of a result is what it takes as left operand.
-template <int kHeadDim>
-__device__ void round_probabilities(const Scores<kHeadDim>& s, Probabilities<kHeadDim>& p) {
+template <typename S>
+__device__ void round_probabilities(const Scores<S>& s, Probabilities<S>& p) {
 #pragma unroll
-  for (int r = 0; r < Shape<kHeadDim>::kRowTiles; ++r) {
+  for (int r = 0; r < S::kRowTiles; ++r) {
 #pragma unroll
-    for (int k = 0; k < Shape<kHeadDim>::kKeyTile / 16; ++k) {
+    for (int k = 0; k < S::kKeyTile / 16; ++k) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const float(&tile)[4] = s[r][2 * k + i / 2];
@@ -64,14 +63,13 @@ __device__ void round_probabilities(const Scores<kHeadDim>& s, Probabilities<kHe
 }
 
 /// o += p v. `v` is this lane's ldmatrix address in the value tile.
-template <int kHeadDim>
-__device__ void add_weighted_values(Output<kHeadDim>& o, const Probabilities<kHeadDim>& p, uint32_t v) {
-  using S = Shape<kHeadDim>;
-  using Layout = Swizzle<kHeadDim>;
+template <typename S>
+__device__ void add_weighted_values(Output<S>& o, const Probabilities<S>& p, uint32_t v) {
+  using Layout = Swizzle<S::kHeadDim>;
 #pragma unroll
   for (int k = 0; k < S::kKeyTile / 16; ++k) {
 #pragma unroll
-    for (int d = 0; d < kHeadDim; d += 16) {
+    for (int d = 0; d < S::kHeadDim; d += 16) {
       uint32_t b[4];
       ldmatrix_x4_transposed(b, Layout::advance(v + k * 16 * S::kRowBytes, d));
 #pragma unroll
@@ -83,12 +81,12 @@ __device__ void add_weighted_values(Output<kHeadDim>& o, const Probabilities<kHe
   }
 }
 
-template <int kHeadDim>
-__device__ void scale_rows(Output<kHeadDim>& o, const float (&factor)[Shape<kHeadDim>::kRows]) {
+template <typename S>
+__device__ void scale_rows(Output<S>& o, const float (&factor)[S::kRows]) {
 #pragma unroll
-  for (int r = 0; r < Shape<kHeadDim>::kRowTiles; ++r) {
+  for (int r = 0; r < S::kRowTiles; ++r) {
 #pragma unroll
-    for (int n = 0; n < kHeadDim / 8; ++n) {
+    for (int n = 0; n < S::kHeadDim / 8; ++n) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) o[r][n][e] *= factor[2 * r + e / 2];
     }
@@ -97,16 +95,15 @@ __device__ void scale_rows(Output<kHeadDim>& o, const float (&factor)[Shape<kHea
 
 /// Writes the warp's rows of o, `present` of them, by way of the shared memory of its queries: 16 bytes a
 /// lane.
-template <int kHeadDim>
-__device__ void write_output(const Output<kHeadDim>& o, unsigned char* staging, __nv_bfloat16* to,
-                             int64_t stride, int present) {
-  using S = Shape<kHeadDim>;
-  using Layout = Swizzle<kHeadDim>;
+template <typename S>
+__device__ void write_output(const Output<S>& o, unsigned char* staging, __nv_bfloat16* to, int64_t stride,
+                             int present) {
+  using Layout = Swizzle<S::kHeadDim>;
   const int lane = threadIdx.x % kWarpSize;
 #pragma unroll
   for (int i = 0; i < S::kRows; ++i) {
 #pragma unroll
-    for (int n = 0; n < kHeadDim / 8; ++n) {
+    for (int n = 0; n < S::kHeadDim / 8; ++n) {
       const float(&tile)[4] = o[i / 2][n];
       *reinterpret_cast<uint32_t*>(staging + Layout::offset(8 * i + lane / 4, n) + lane % 4 * 4) =
           pack_bf16(tile[i % 2 * 2], tile[i % 2 * 2 + 1]);

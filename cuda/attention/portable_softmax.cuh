@@ -16,8 +16,8 @@ namespace seer::cuda::portable {
 
 constexpr float kLn2 = 0.693147180559945309F;
 
-template <int kHeadDim>
-using Scores = float[Shape<kHeadDim>::kRowTiles][Shape<kHeadDim>::kKeyTile / 8][4];
+template <typename S>
+using Scores = float[S::kRowTiles][S::kKeyTile / 8][4];
 
 /// Reduces kCount values over each kLanes neighbouring lanes: lane l is left with the maximum of values[l %
 /// kCount] in values[0]. Lanes exchange halves, so it takes kCount - 1 shuffles where kCount = kLanes.
@@ -39,14 +39,14 @@ __device__ void transposed_max(float* values) {
 
 /// Hides the keys after each row's own position. `position` is that of the warp's first row, `key` that of
 /// the tile's first column.
-template <int kHeadDim>
-__device__ void mask_future(Scores<kHeadDim>& s, int position, int key) {
+template <typename S>
+__device__ void mask_future(Scores<S>& s, int position, int key) {
   const int lane = threadIdx.x % kWarpSize;
   const int last = position + lane / 4 - key - 2 * (lane % 4);  // of row 0, counted from this lane's column 0
 #pragma unroll
-  for (int r = 0; r < Shape<kHeadDim>::kRowTiles; ++r) {
+  for (int r = 0; r < S::kRowTiles; ++r) {
 #pragma unroll
-    for (int n = 0; n < Shape<kHeadDim>::kKeyTile / 8; ++n) {
+    for (int n = 0; n < S::kKeyTile / 8; ++n) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         if (8 * n + e % 2 > last + 16 * r + 8 * (e / 2)) s[r][n][e] = kMinusInfinity;
@@ -64,10 +64,8 @@ enum class Maxima {
 
 /// Where a thread block keeps the maxima of its rows over every key block until the rows' logsumexp is known:
 /// [key block][kQueryTile] raw scores. Blocks come in order, so that no index is ever computed.
-template <int kHeadDim, Maxima kMaxima>
+template <typename S, Maxima kMaxima>
 class BlockMaxima {
-  using S = Shape<kHeadDim>;
-
  public:
   /// `scratch` points at this warp's rows; the rows see `keys` keys.
   __device__ BlockMaxima(float* scratch, int block_size, int keys)
@@ -77,7 +75,7 @@ class BlockMaxima {
 
   /// maxima[i] = this thread's maximum of row i over the tile whose first key is `key`. On the way those of
   /// pieces are stored.
-  __device__ void take(const Scores<kHeadDim>& s, int key, float (&maxima)[S::kRows]) {
+  __device__ void take(const Scores<S>& s, int key, float (&maxima)[S::kRows]) {
     if constexpr (kMaxima != Maxima::kOfPieces) {
       take_pieces<S::kKeyTile>(s, key, maxima);
     } else if (S::kKeyTile == 32 || block_size_ == 16) {
@@ -103,7 +101,7 @@ class BlockMaxima {
 
  private:
   template <int kPiece>
-  __device__ void take_pieces(const Scores<kHeadDim>& s, int key, float (&maxima)[S::kRows]) {
+  __device__ void take_pieces(const Scores<S>& s, int key, float (&maxima)[S::kRows]) {
 #pragma unroll
     for (int i = 0; i < S::kRows; ++i) maxima[i] = kMinusInfinity;
 #pragma unroll
@@ -146,10 +144,8 @@ struct RowState {
 
 /// Running maximum and sum of a thread's rows, in the log2 domain. Maxima are kept as rounded after scaling,
 /// so that exponentials, rescaling and logsumexp all mean the same number by them.
-template <int kHeadDim>
+template <typename S>
 class OnlineSoftmax {
-  using S = Shape<kHeadDim>;
-
  public:
   __device__ explicit OnlineSoftmax(float scale) : scale_(scale) {
 #pragma unroll
@@ -176,7 +172,7 @@ class OnlineSoftmax {
 
   /// s = exp2(scale * s - maximum), added to the sums: the tile's own first, so that small terms of a row of a
   /// hundred thousand keys are not lost one by one in a large sum.
-  __device__ void exponentials(Scores<kHeadDim>& s) {
+  __device__ void exponentials(Scores<S>& s) {
 #pragma unroll
     for (int i = 0; i < S::kRows; ++i) {
       float of_tile = 0.0F;

@@ -14,12 +14,16 @@ namespace seer::cuda::portable {
 constexpr int kWarpSize = 32;
 constexpr unsigned kAllLanes = 0xffffffff;
 
-/// Everything that follows from head_dim; portable.cu says why.
-template <int kHeadDim>
+/// Everything that follows from head_dim and the rows of queries that a thread block computes at a time; portable.cu
+/// says why.
+template <int kDim, int kTile = kQueryTile>
 struct Shape {
-  static constexpr int kWarps = kHeadDim <= 128 ? 4 : 8;
+  static constexpr int kHeadDim = kDim;
+  static constexpr int kTileRows = kTile;
+  static constexpr int kMostWarpRows = kHeadDim <= 128 ? 32 : 16;
+  static constexpr int kWarpRows = kTileRows < kMostWarpRows ? kTileRows : kMostWarpRows;
+  static constexpr int kWarps = kTileRows / kWarpRows;
   static constexpr int kThreads = kWarps * kWarpSize;
-  static constexpr int kWarpRows = kQueryTile / kWarps;
   static constexpr int kRowTiles = kWarpRows / 16;  ///< mma tiles of 16 rows in a warp
   static constexpr int kRows = 2 * kRowTiles;  ///< Rows a thread holds pieces of: 8 i + lane / 4, i < kRows
   static constexpr int kKeyTile = kHeadDim <= 128 ? 64 : 32;
@@ -27,7 +31,7 @@ struct Shape {
   static constexpr int kBlocksPerSm = kHeadDim <= 32 ? 3 : kHeadDim <= 128 ? 2 : 1;
 
   static constexpr int kRowBytes = 2 * kHeadDim;
-  static constexpr int kQueryBytes = kQueryTile * kRowBytes;
+  static constexpr int kQueryBytes = kTileRows * kRowBytes;
   static constexpr int kStageBytes = kKeyTile * kRowBytes;
   static constexpr int kSharedBytes = kQueryBytes + kStages * kStageBytes;
 
@@ -42,7 +46,7 @@ struct Swizzle {
   static constexpr int kChunks = kHeadDim / 8;
   static constexpr int kPeriod = kChunks % 8 == 0 ? 8 : kChunks % 4 == 0 ? 4 : 2;
   static constexpr uint32_t kPeriodBytes = 16 * kPeriod;
-  static constexpr int kRowBytes = Shape<kHeadDim>::kRowBytes;
+  static constexpr int kRowBytes = 2 * kHeadDim;
 
   /// Bytes from the beginning of the tile.
   __device__ static uint32_t offset(int row, int chunk) {
@@ -60,11 +64,10 @@ struct Swizzle {
 
 /// How the threads share the copying of a tile's rows: kPeriod of them side by side on a row, the same
 /// chunks of every kPassRows-th row for each.
-template <int kHeadDim>
+template <typename S>
 struct TileCopy {
-  using Layout = Swizzle<kHeadDim>;
-  static constexpr int kPassRows = Shape<kHeadDim>::kThreads / Layout::kPeriod;
-  static_assert(kPassRows % 8 == 0);  // so that chunks of a thread's rows are exchanged alike
+  using Layout = Swizzle<S::kHeadDim>;
+  static constexpr int kPassRows = S::kThreads / Layout::kPeriod;
 
   __device__ static int first_row() { return threadIdx.x / Layout::kPeriod; }
   __device__ static int first_chunk() { return threadIdx.x % Layout::kPeriod; }
@@ -78,39 +81,66 @@ struct TileCopy {
   template <int kRows>
   __device__ static void start(uint32_t tile, const __nv_bfloat16* source, int64_t stride, int present) {
     static_assert(kRows % kPassRows == 0);
-    const uint32_t to = tile + Layout::offset(first_row(), first_chunk());
 #pragma unroll
     for (int pass = 0; pass < kRows; pass += kPassRows) {
-      const int bytes = first_row() + pass < present ? 16 : 0;
-#pragma unroll
-      for (int group = 0; group < Layout::kChunks; group += Layout::kPeriod) {
-        cp_async_16(to + pass * Layout::kRowBytes + group * 16, source + group * 8, bytes);
-      }
+      start_row(tile, pass, source, first_row() + pass < present);
       source += kPassRows * stride;
+    }
+  }
+
+  /// Starts copying this thread's chunks of row first_row() + pass, zeros if the row is not there.
+  __device__ static void start_row(uint32_t tile, int pass, const __nv_bfloat16* source, bool present) {
+    // Where passes are multiples of the swizzle's 8 rows, chunks of all of a thread's rows are exchanged alike.
+    const uint32_t to = kPassRows % 8 == 0
+                            ? tile + Layout::offset(first_row(), first_chunk()) + pass * Layout::kRowBytes
+                            : tile + Layout::offset(first_row() + pass, first_chunk());
+#pragma unroll
+    for (int group = 0; group < Layout::kChunks; group += Layout::kPeriod) {
+      cp_async_16(to + group * 16, source + group * 8, present ? 16 : 0);
     }
   }
 };
 
+/// Which key and value a tile's rows are: those of a sequence, one after the other.
+template <typename S>
+class SequenceKeys {
+  using Copy = TileCopy<S>;
+
+ public:
+  /// `k` and `v` point at the first key of the sequence in the kv head's columns; keys from `keys` on are
+  /// zeros.
+  __device__ SequenceKeys(const __nv_bfloat16* k, int64_t k_stride, const __nv_bfloat16* v, int64_t v_stride,
+                          int keys)
+      : source_{Copy::source(k, k_stride), Copy::source(v, v_stride)},
+        stride_{k_stride, v_stride},
+        keys_(keys) {}
+
+  /// Starts copying tile t of the keys (kind 0) or values (1) to `stage`.
+  __device__ void start(int kind, int t, uint32_t stage) const {
+    const int first = t * S::kKeyTile;
+    if (first < keys_) {
+      Copy::template start<S::kKeyTile>(stage, source_[kind] + first * stride_[kind], stride_[kind],
+                                        keys_ - first);
+    }
+  }
+
+ private:
+  const __nv_bfloat16* source_[2];
+  int64_t stride_[2];
+  int keys_;
+};
+
 /// The key and value tiles of one query tile, streamed through a ring of shared-memory stages: K 0, V 0, K 1,
 /// V 1, .. or, without values, K 0, K 1, ..
-template <int kHeadDim, bool kValues>
+template <typename S, bool kValues, typename Keys = SequenceKeys<S>>
 class KeyRing {
-  using S = Shape<kHeadDim>;
-  using Copy = TileCopy<kHeadDim>;
   static constexpr int kKinds = kValues ? 2 : 1;
   static constexpr int kAhead = S::kStages - 1;  ///< Tiles under way while one is used
 
  public:
   enum Kind { kKey = 0, kValue = 1 };
 
-  /// `k` and `v` point at the first key of the sequence in the kv head's columns; keys from `keys` on are
-  /// zeros.
-  __device__ KeyRing(uint32_t stages, const __nv_bfloat16* k, int64_t k_stride, const __nv_bfloat16* v,
-                     int64_t v_stride, int keys)
-      : stages_(stages),
-        source_{Copy::source(k, k_stride), Copy::source(v, v_stride)},
-        stride_{k_stride, v_stride},
-        keys_(keys) {}
+  __device__ KeyRing(uint32_t stages, const Keys& keys) : stages_(stages), keys_(keys) {}
 
   /// Starts the first kAhead tiles. The stages must be free.
   __device__ void start() {
@@ -132,18 +162,12 @@ class KeyRing {
 
  private:
   __device__ void load(int kind, int t, int stage) {
-    const int first = t * S::kKeyTile;
-    if (first < keys_) {
-      Copy::template start<S::kKeyTile>(stages_ + stage * S::kStageBytes,
-                                        source_[kind] + first * stride_[kind], stride_[kind], keys_ - first);
-    }
+    keys_.start(kind, t, stages_ + stage * S::kStageBytes);
     cp_async_commit();  // also without copies: next() counts groups
   }
 
   uint32_t stages_;
-  const __nv_bfloat16* source_[2];
-  int64_t stride_[2];
-  int keys_;
+  Keys keys_;
   int stage_ = 0;  ///< Of the tile that next() returns
 };
 

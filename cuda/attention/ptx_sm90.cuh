@@ -180,6 +180,20 @@ __device__ __forceinline__ void wgmma_m64n128k16(float (&d)[64], const uint32_t*
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits()), "r"(static_cast<int>(accumulate)));
 }
 
+/// d[64, 64] = a[64, 16] b[64, 16]^T (+ d where `accumulate`), likewise.
+__device__ __forceinline__ void wgmma_m64n64k16(float (&d)[32], const uint32_t* a, MatrixDescriptor b,
+                                                bool accumulate) {
+  asm volatile(
+      "{\n"
+      ".reg .pred accumulate;\n"
+      "setp.ne.b32 accumulate, %37, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SEER_OPERANDS_32
+      "}, {%32, %33, %34, %35}, %36, accumulate, 1, 1, 0;\n"
+      "}\n"
+      : SEER_REGISTERS_32(d, 0)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits()), "r"(static_cast<int>(accumulate)));
+}
+
 /// d[64, 128] += a[64, 16] b[16, 128]: a from registers, b from shared memory with the columns contiguous.
 __device__ __forceinline__ void wgmma_m64n128k16(float (&d)[64], const uint32_t* a, MatrixDescriptor b) {
   asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" SEER_OPERANDS_64

@@ -18,12 +18,11 @@ constexpr int kThreads = 256;
 constexpr int kMaxHeadDim = 256;
 constexpr int kOutputsPerThread = kRows * kMaxHeadDim / kThreads;
 
-template <typename T>
 struct SparseFp32Args {
-  const T* q;
-  const T* k;
-  const T* v;
-  T* o;
+  const float* q;
+  const float* k;
+  const float* v;
+  float* o;
   int64_t q_stride, k_stride, v_stride, o_stride;
   int head_dim, group, head_begin;
   int64_t head_count;
@@ -38,19 +37,17 @@ struct SparseFp32Args {
 };
 
 /// Loads rows [first, end) of one head, at most kRows, zeros after them.
-template <typename T>
-__device__ void load_tile(const T* from, int64_t stride, int64_t first, int64_t end, int head_dim,
+__device__ void load_tile(const float* from, int64_t stride, int64_t first, int64_t end, int head_dim,
                           float* tile) {
   for (int at = static_cast<int>(threadIdx.x); at < kRows * head_dim; at += kThreads) {
     const int r = at / head_dim;
     const int c = at % head_dim;
-    tile[r * (head_dim + 1) + c] = first + r < end ? to_float(from[(first + r) * stride + c]) : 0.0F;
+    tile[r * (head_dim + 1) + c] = first + r < end ? from[(first + r) * stride + c] : 0.0F;
   }
 }
 
 /// Block (tile of a query block, head, segment).
-template <typename T>
-__global__ void __launch_bounds__(kThreads) sparse_attention_fp32_kernel(SparseFp32Args<T> a) {
+__global__ void __launch_bounds__(kThreads) sparse_attention_fp32_kernel(SparseFp32Args a) {
   extern __shared__ float shared[];
   const Segment& segment = a.segments[blockIdx.z];
   const ScoreSegment& matrix = a.matrices[blockIdx.z];
@@ -126,7 +123,7 @@ __global__ void __launch_bounds__(kThreads) sparse_attention_fp32_kernel(SparseF
     const int r = at / a.head_dim;
     if (r >= end - begin) break;
     a.o[(segment.queries.row + begin + r) * a.o_stride + query_column + at % a.head_dim] =
-        from_float<T>(row_sum[r] == 0 ? 0.0F : output[n_out] / row_sum[r]);
+        row_sum[r] == 0 ? 0.0F : output[n_out] / row_sum[r];
   }
 }
 
@@ -140,36 +137,33 @@ void sparse_attention_fp32(cudaStream_t stream, const SparseAttentionArgs& args)
   const int64_t most_blocks = most_rows(args.blocks->segments);
   if (most_blocks == 0) return;
   const int64_t tiles = ceil_div(args.blocks->block_size, kRows);
-  dispatch(args.q.dtype(), [&](auto zero) {
-    using T = decltype(zero);
-    const SparseFp32Args<T> a{.q = elements<T>(args.q),
-                              .k = elements<T>(args.k),
-                              .v = elements<T>(args.v),
-                              .o = elements<T>(args.output),
-                              .q_stride = args.q.row_stride(),
-                              .k_stride = args.k.row_stride(),
-                              .v_stride = args.v.row_stride(),
-                              .o_stride = args.output.row_stride(),
-                              .head_dim = static_cast<int>(head_dim),
-                              .group = static_cast<int>(args.q.dim(1) / args.k.dim(1)),
-                              .head_begin = static_cast<int>(args.head_begin),
-                              .head_count = args.head_count,
-                              .scale = args.scale,
-                              .segments = device_table(args.layout->segments),
-                              .matrices = device_table(args.blocks->segments),
-                              .counts = elements<int32_t>(args.lists.counts),
-                              .blocks = elements<int32_t>(args.lists.blocks),
-                              .block_rows = args.blocks->num_query_rows,
-                              .block_size = args.blocks->block_size,
-                              .tiles_per_block = tiles};
-    const size_t bytes = (3 * kRows * (head_dim + 1) + kRows * (kRows + 1)) * sizeof(float);
-    check(cudaFuncSetAttribute(sparse_attention_fp32_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(bytes)),
-          "cudaFuncSetAttribute");
-    const dim3 grid(most_blocks * tiles, args.head_count, grid_axis(args.layout->segments.host.size()));
-    sparse_attention_fp32_kernel<T><<<grid, kThreads, bytes, stream>>>(a);
-    check_launch("sparse_attention (fp32)");
-  });
+  const SparseFp32Args a{.q = elements<float>(args.q),
+                         .k = elements<float>(args.k),
+                         .v = elements<float>(args.v),
+                         .o = elements<float>(args.output),
+                         .q_stride = args.q.row_stride(),
+                         .k_stride = args.k.row_stride(),
+                         .v_stride = args.v.row_stride(),
+                         .o_stride = args.output.row_stride(),
+                         .head_dim = static_cast<int>(head_dim),
+                         .group = static_cast<int>(args.q.dim(1) / args.k.dim(1)),
+                         .head_begin = static_cast<int>(args.head_begin),
+                         .head_count = args.head_count,
+                         .scale = args.scale,
+                         .segments = device_table(args.layout->segments),
+                         .matrices = device_table(args.blocks->segments),
+                         .counts = elements<int32_t>(args.lists.counts),
+                         .blocks = elements<int32_t>(args.lists.blocks),
+                         .block_rows = args.blocks->num_query_rows,
+                         .block_size = args.blocks->block_size,
+                         .tiles_per_block = tiles};
+  const size_t bytes = (3 * kRows * (head_dim + 1) + kRows * (kRows + 1)) * sizeof(float);
+  check(cudaFuncSetAttribute(sparse_attention_fp32_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes)),
+        "cudaFuncSetAttribute");
+  const dim3 grid(most_blocks * tiles, args.head_count, grid_axis(args.layout->segments.host.size()));
+  sparse_attention_fp32_kernel<<<grid, kThreads, bytes, stream>>>(a);
+  check_launch("sparse_attention (fp32)");
 }
 
 }  // namespace seer::cuda

@@ -1,0 +1,241 @@
+// The Hopper sparse attention kernel's shared memory, and the two threads that keep the consumers fed: the scheduler
+// pairs list rows, the loader merges a pair's lists and loads what either keeps. sparse_hopper.cu has the overview.
+#pragma once
+
+#include "cuda/attention/hopper_roles.cuh"
+#include "cuda/attention/sparse.h"
+
+namespace seer::cuda::hopper {
+
+constexpr int kListRows = 64;  ///< Query rows of a consumer
+constexpr int kListKeys = 64;  ///< Keys of a stage
+constexpr int32_t kNoKeys = INT32_MAX;
+
+/// 64 query rows of one head with the list of blocks they keep.
+struct ListItem {
+  const int32_t* list;
+  int32_t count;      ///< Blocks in the list; 0: nothing to attend to
+  int32_t head;       ///< In the tensor
+  int32_t query_row;  ///< First row in q and o
+  int32_t rows;       ///< Rows that exist, up to kListRows; none: there is no such item
+  int32_t position;   ///< Of the first row in its sequence
+  int32_t key_row;    ///< First row of the sequence in k and v
+};
+
+/// What the two consumers compute next.
+struct ListPair {
+  int32_t kv_head;  ///< kNoWork: the counter has run out
+  ListItem items[kConsumers];
+};
+
+/// What a stage holds.
+struct Step {
+  int32_t key_row;  ///< First of kListKeys rows of k and v
+  uint32_t flags;
+
+  static constexpr uint32_t kLast = 1;  ///< Of the pair
+  /// The consumer keeps these keys; the next step's.
+  static constexpr uint32_t used_by(int consumer) { return 2U << consumer; }
+  static constexpr uint32_t next_used_by(int consumer) { return 8U << consumer; }
+};
+
+template <int kHeadDim>
+struct SparseShared {
+  static constexpr int kStages = kHeadDim == 128 ? 6 : 8;
+  static constexpr uint32_t kTileBytes = kListKeys * kHeadDim * sizeof(bf16);
+  static_assert(kListKeys == kListRows, "one box shape serves q, k and v");
+
+  alignas(1024) bf16 q[kConsumers][kListRows * kHeadDim];
+  alignas(1024) bf16 k[kStages][kListKeys * kHeadDim];
+  alignas(1024) bf16 v[kStages][kListKeys * kHeadDim];
+  Step steps[kStages];
+  ListPair work[kWorkSlots];
+  uint64_t work_full[kWorkSlots], work_empty[kWorkSlots];
+  uint64_t q_full[kConsumers], q_empty[kConsumers];
+  uint64_t full[kStages], empty[kStages];
+
+  /// By one thread, before any other uses the barriers.
+  __device__ void initialise_barriers() {
+    for (int i = 0; i < kWorkSlots; ++i) {
+      ptx::mbarrier_init(work_full[i], 1);
+      ptx::mbarrier_init(work_empty[i], kConsumers * kGroupThreads + 1);  // consumer threads and loader
+    }
+    for (int i = 0; i < kConsumers; ++i) {
+      ptx::mbarrier_init(q_full[i], 1);
+      ptx::mbarrier_init(q_empty[i], kConsumerWarps / kConsumers);
+    }
+    for (int i = 0; i < kStages; ++i) {
+      ptx::mbarrier_init(full[i], 1);
+      ptx::mbarrier_init(empty[i], kConsumerWarps);
+    }
+    ptx::fence_mbarrier_init();
+  }
+};
+
+// ---- scheduler
+
+/// Items of a kv head in the order of work: place in its order, query head, 64-row piece of the query block.
+template <int kBlockSize>
+__device__ ListItem find_item(const SparseParams& p, int32_t kv_number, const HeadGroup& group,
+                              int32_t number) {
+  constexpr int kPieces = kBlockSize / kListRows;
+  const int32_t first = number % kPieces * kListRows;
+  const int32_t head = group.first + number / kPieces % group.count;
+  const ListRow row = list_row(p, kv_number, number / kPieces / group.count, head);
+  const Segment& segment = p.segments[row.segment];
+  const int32_t rows = row.rows - first;
+  return {.list = row.list,
+          .count = rows > 0 ? row.count : 0,
+          .head = p.head_begin + head,
+          .query_row = static_cast<int32_t>(segment.queries.row) + row.first + first,
+          .rows = rows < kListRows ? rows : kListRows,
+          .position = row.position + first,
+          .key_row = static_cast<int32_t>(segment.key_row)};
+}
+
+/// Pair number `pair`: kv heads one after the other, each one's items two by two. False: there is none.
+template <int kBlockSize>
+__device__ bool find_pair(const SparseParams& p, int32_t pair, ListPair& out) {
+  const int32_t kv_heads = kv_heads_used(p);
+  for (int32_t number = 0; number < kv_heads; ++number) {
+    const HeadGroup group = head_group(p, number);
+    const int32_t items = p.block_rows * group.count * (kBlockSize / kListRows);
+    const int32_t pairs = (items + 1) / kConsumers;
+    if (pair >= pairs) {
+      pair -= pairs;
+      continue;
+    }
+    out.kv_head = p.head_begin / (p.heads / p.kv_heads) + number;
+    out.items[0] = find_item<kBlockSize>(p, number, group, kConsumers * pair);
+    if (kConsumers * pair + 1 < items) {
+      out.items[1] = find_item<kBlockSize>(p, number, group, kConsumers * pair + 1);
+    } else {
+      out.items[1] = {};
+    }
+    return true;
+  }
+  return false;
+}
+
+/// One thread. Runs a pair ahead of the others, so that nobody waits for the counter or the tables.
+template <int kHeadDim, int kBlockSize>
+__device__ void schedule_pairs(SparseShared<kHeadDim>& shared, const SparseParams& p) {
+  for (Ring<kWorkSlots> slot;; slot.advance()) {
+    const int32_t pair = atomicAdd(p.work_counter, 1);
+    ptx::mbarrier_wait(shared.work_empty[slot.index], slot.parity ^ 1);
+    const bool found = find_pair<kBlockSize>(p, pair, shared.work[slot.index]);
+    if (!found) shared.work[slot.index].kv_head = kNoWork;
+    ptx::mbarrier_arrive(shared.work_full[slot.index]);
+    if (!found) return;
+  }
+}
+
+// ---- loader
+
+/// Walks an item's list in tiles of kListKeys keys. The list is read a tile ahead of where it is needed.
+template <int kBlockSize>
+class KeyCursor {
+  static constexpr int kTiles = kBlockSize / kListKeys;  ///< Of a block
+
+ public:
+  __device__ void begin(const ListItem& item) {
+    list_ = item.list;
+    tiles_ = item.count * kTiles;
+    key_row_ = item.key_row;
+    end_ = item.key_row + item.position + item.rows;
+    next_ = 0;
+    if (tiles_ > 0) block_ = __ldg(list_);
+    advance();
+  }
+
+  /// First row of the tile's keys in k and v; kNoKeys at the end of the list and of what the item's rows see.
+  __device__ int32_t row() const { return row_; }
+
+  __device__ void advance() {
+    row_ = kNoKeys;
+    if (next_ >= tiles_) return;
+    const int32_t row = key_row_ + block_ * kBlockSize + next_ % kTiles * kListKeys;
+    if (row < end_) row_ = row;
+    if (++next_ < tiles_) block_ = __ldg(list_ + next_ / kTiles);
+  }
+
+ private:
+  const int32_t* list_;
+  int32_t tiles_;
+  int32_t next_;   ///< Tile
+  int32_t block_;  ///< That tile next_ lies in
+  int32_t key_row_, end_;
+  int32_t row_;
+};
+
+/// One thread. A pair's lists are merged: what both items keep is loaded once.
+template <int kHeadDim, int kBlockSize>
+__device__ void load_listed(SparseShared<kHeadDim>& shared, const CUtensorMap& q_map,
+                            const CUtensorMap& k_map, const CUtensorMap& v_map) {
+  using Shared = SparseShared<kHeadDim>;
+  ptx::prefetch_tensor_map(q_map);
+  ptx::prefetch_tensor_map(k_map);
+  ptx::prefetch_tensor_map(v_map);
+  const auto load_tile = [](bf16* to, const CUtensorMap& map, int head, int row, uint64_t& full) {
+    for (int column = 0; column < kHeadDim; column += kPanel) {
+      ptx::tma_load_3d(to + column * kListKeys, map, column, head, row, full);
+    }
+  };
+
+  uint32_t q_parity[kConsumers] = {};
+  Ring<Shared::kStages> stage;
+  for (Ring<kWorkSlots> slot;; slot.advance()) {
+    ptx::mbarrier_wait(shared.work_full[slot.index], slot.parity);
+    const ListPair& work = shared.work[slot.index];
+    const int kv_head = work.kv_head;
+    if (kv_head == kNoWork) return;
+    KeyCursor<kBlockSize> cursors[kConsumers];
+#pragma unroll
+    for (int i = 0; i < kConsumers; ++i) {
+      const ListItem& item = work.items[i];
+      cursors[i].begin(item);
+      if (item.count == 0) continue;
+      ptx::mbarrier_wait(shared.q_empty[i], q_parity[i] ^ 1);
+      q_parity[i] ^= 1;
+      ptx::mbarrier_arrive_expect(shared.q_full[i], Shared::kTileBytes);
+      load_tile(shared.q[i], q_map, item.head, item.query_row, shared.q_full[i]);
+    }
+    ptx::mbarrier_arrive(shared.work_empty[slot.index]);
+
+    // The consumers that keep the keys at `row`, as Step::used_by has them.
+    const auto users = [&](int32_t row) {
+      uint32_t flags = 0;
+#pragma unroll
+      for (int i = 0; i < kConsumers; ++i) {
+        if (row != kNoKeys && cursors[i].row() == row) flags |= Step::used_by(i);
+      }
+      return flags;
+    };
+    int32_t row = min(cursors[0].row(), cursors[1].row());
+    uint32_t used = users(row);
+    do {  // a pair without any keys is one empty step
+#pragma unroll
+      for (int i = 0; i < kConsumers; ++i) {
+        if ((used & Step::used_by(i)) != 0) cursors[i].advance();
+      }
+      const int32_t next = min(cursors[0].row(), cursors[1].row());
+      const uint32_t next_used = users(next);
+      ptx::mbarrier_wait(shared.empty[stage.index], stage.parity ^ 1);
+      const uint32_t flags = used | next_used * (Step::next_used_by(0) / Step::used_by(0));
+      shared.steps[stage.index] = {row, next == kNoKeys ? flags | Step::kLast : flags};
+      uint64_t& full = shared.full[stage.index];
+      if (used != 0) {
+        ptx::mbarrier_arrive_expect(full, 2 * Shared::kTileBytes);
+        load_tile(shared.k[stage.index], k_map, kv_head, row, full);
+        load_tile(shared.v[stage.index], v_map, kv_head, row, full);
+      } else {
+        ptx::mbarrier_arrive(full);
+      }
+      stage.advance();
+      row = next;
+      used = next_used;
+    } while (row != kNoKeys);
+  }
+}
+
+}  // namespace seer::cuda::hopper
