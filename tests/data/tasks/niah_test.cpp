@@ -1,6 +1,7 @@
 // Needles: where they lie, how many there are, and that a reader who follows the text finds the answer.
 #include <algorithm>
 #include <map>
+#include <ostream>
 #include <set>
 #include <string>
 #include <vector>
@@ -32,6 +33,9 @@ struct Shape {
   int values;  // per key
   int queries;
   bool only_needles = false;
+
+  /// For GoogleTest, which would print the bytes of the struct, padding included.
+  friend std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << shape.task; }
 };
 
 /// What a reader finds: key to values in the order of the text.
