@@ -4,7 +4,6 @@
 #include <functional>
 #include <optional>
 
-#include "cuda/bench/cudnn_attention.h"
 #include "cuda/bench/timing.h"
 #include "cuda/check.h"
 #include "cuda/cuda_backend.h"
@@ -13,6 +12,7 @@
 #include "trainer/attention_problem.h"
 #include "trainer/bench_report.h"
 #include "trainer/commands.h"
+#include "trainer/cudnn_peer.h"
 #include "trainer/plan_backend.h"
 #include "trainer/table.h"
 
@@ -32,42 +32,6 @@ struct Contender {
   cuda::Timing timing;
 
   double tflops() const { return 1e-9 * flops / timing.median_ms; }
-};
-
-/// cuDNN's attention on one problem's tensors, with an output of its own.
-class CudnnContender {
- public:
-  CudnnContender(cuda::CudnnAttention& cudnn, Backend& backend, Queue& queue, const AttentionArgs& args)
-      : cudnn_(cudnn), stream_(static_cast<cuda::CudaQueue&>(queue).stream()) {
-    output_buffer_ = backend.allocate(args.q.numel() * size_of(args.q.dtype()), Memory::kDevice);
-    output_ = output_buffer_.tensor(args.q.dtype(), args.q.shape());
-    const size_t bytes = cudnn.plan({.tokens = args.q.rows(),
-                                     .num_heads = args.q.dim(1),
-                                     .num_kv_heads = args.k.dim(1),
-                                     .head_dim = args.q.dim(2),
-                                     .scale = args.scale});
-    scratch_bytes_ = bytes;
-    scratch_ = backend.allocate(bytes, Memory::kDevice);
-    tensors_ = {.q = static_cast<const __nv_bfloat16*>(args.q.raw()),
-                .k = static_cast<const __nv_bfloat16*>(args.k.raw()),
-                .v = static_cast<const __nv_bfloat16*>(args.v.raw()),
-                .o = static_cast<__nv_bfloat16*>(output_.raw())};
-    run();  // what cuDNN cannot run it refuses here, before anything is timed
-    backend.synchronize(queue);
-  }
-
-  void run() { cudnn_.run(tensors_, scratch_.data(), stream_); }
-  size_t scratch_bytes() const { return scratch_bytes_; }
-  Tensor output() const { return output_; }
-
- private:
-  cuda::CudnnAttention& cudnn_;
-  cudaStream_t stream_;
-  Buffer output_buffer_;
-  Tensor output_;
-  size_t scratch_bytes_ = 0;
-  Buffer scratch_;
-  cuda::CudnnAttentionTensors tensors_;
 };
 
 /// |a - b| / |b| over up to 64 rows from first to last: two kernels that are compared must compute the same.
@@ -94,20 +58,6 @@ double relative_difference(Backend& backend, Queue& queue, ConstTensor a, ConstT
   }
   return std::sqrt(difference / norm);
 }
-
-/// cuDNN as this process found it, or why it cannot be measured.
-struct Peer {
-  std::unique_ptr<cuda::CudnnAttention> cudnn;
-  std::string missing;
-
-  Peer() {
-    try {
-      cudnn = std::make_unique<cuda::CudnnAttention>();
-    } catch (const Error& error) {
-      missing = error.what();
-    }
-  }
-};
 
 class AttentionBench {
  public:
@@ -226,7 +176,7 @@ class AttentionBench {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Queue> queue_;
   cuda::GpuTimer timer_;
-  Peer peer_;
+  CudnnPeer peer_;
   TextTable table_{{"tokens", "kernel", "ms", "spread", "TFLOP/s", "x cuDNN", "scratch MB", ""}};
   Json report_;
 };

@@ -1,4 +1,5 @@
-// Compiled in place of bench_attention.cpp, bench_gemm.cpp, bench_ranks.cpp and bench_step.cpp in a build without the CUDA backend.
+// Compiled in place of bench_attention.cpp, bench_gemm.cpp, bench_ranks.cpp, bench_sparse.cpp and bench_step.cpp in a
+// build without the CUDA backend.
 #include "src/core/error.h"
 #include "trainer/commands.h"
 
@@ -19,6 +20,9 @@ int bench_attention_command(const BenchAttentionOptions& /*options*/) {
 }
 int bench_gemm_command(const BenchGemmOptions& /*options*/) {
   fail_absent("gemm");
+}
+int bench_sparse_command(const BenchSparseOptions& /*options*/) {
+  fail_absent("sparse");
 }
 int bench_step_command(const BenchStepOptions& /*options*/) {
   fail_absent("step");

@@ -67,6 +67,21 @@ struct BenchAttentionOptions {
 };
 int bench_attention_command(const BenchAttentionOptions& options);
 
+/// `bench sparse`: block-sparse attention on one GPU at some densities, blocks kept at random by each head or by the heads
+/// of a group together, beside dense attention, cuDNN's and the floors; and what a gate costs.
+struct BenchSparseOptions {
+  std::vector<int64_t> tokens = {32768, 65536, 131072};
+  std::vector<double> densities = {0.1, 0.3, 0.5};
+  int64_t num_heads = 32;
+  int64_t num_kv_heads = 8;
+  int64_t head_dim = 128;
+  int64_t block_size = 64;
+  bool portable = false;
+  int repeats = 10;
+  std::string json;
+};
+int bench_sparse_command(const BenchSparseOptions& options);
+
 /// `bench gemm`: cuBLASLt at its best on a model's products and the copy bandwidth, and our kernels beside them.
 struct BenchGemmOptions {
   std::string model_config;  ///< config.json, or a folder that holds one; empty: Llama-3.1-8B's

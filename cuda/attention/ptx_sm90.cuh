@@ -96,6 +96,15 @@ __device__ __forceinline__ void tma_load_3d(void* to, const CUtensorMap& map, in
       : "memory");
 }
 
+/// `bytes`, a multiple of 16, of consecutive global memory into shared memory; both at multiples of 16.
+__device__ __forceinline__ void bulk_load(void* to, const void* from, uint32_t bytes, uint64_t& barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+          shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(&barrier))
+      : "memory");
+}
+
 // ---- registers of a warp group; every warp of it executes these
 
 template <int kRegisters>

@@ -82,5 +82,6 @@ Bf16Cases bf16_rms_norm_cases();
 Bf16Cases bf16_linear_cases();
 Bf16Cases bf16_rope_cases();
 Bf16Cases bf16_gate_cases();
+Bf16Cases bf16_sparse_cases();
 
 }  // namespace seer::test

@@ -23,8 +23,8 @@ namespace {
 
 Bf16Cases all_cases() {
   Bf16Cases all;
-  for (auto* list :
-       {bf16_elementwise_cases, bf16_rms_norm_cases, bf16_linear_cases, bf16_rope_cases, bf16_gate_cases}) {
+  for (auto* list : {bf16_elementwise_cases, bf16_rms_norm_cases, bf16_linear_cases, bf16_rope_cases,
+                     bf16_gate_cases, bf16_sparse_cases}) {
     std::ranges::move(list(), std::back_inserter(all));
   }
   return all;

@@ -40,7 +40,8 @@ double score_of_key(Content content, int64_t position, int64_t length) {
   }
 }
 
-/// [rows, heads, D] with a head of NaN before and behind every row.
+}  // namespace
+
 Tensor between_nan(Device& device, int64_t heads, int64_t head_dim, const Values& values) {
   const int64_t width = heads * head_dim;
   const auto rows = static_cast<int64_t>(values.size()) / width;
@@ -52,8 +53,6 @@ Tensor between_nan(Device& device, int64_t heads, int64_t head_dim, const Values
   return {static_cast<char*>(buffer.raw()) + head_dim * size_of(DType::kBF16), DType::kBF16,
           Shape{rows, heads, head_dim}, buffer.row_stride()};
 }
-
-}  // namespace
 
 std::string name_of(Path path) {
   return path == Path::kPortable ? "portable" : "default";

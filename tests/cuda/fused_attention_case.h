@@ -61,6 +61,9 @@ struct FusedResult : AttentionResult {
 FusedResult run_attention(Device& device, const AttentionCase& c, const AttentionProblem& p,
                           const Wanted& wanted = {});
 
+/// [rows, heads, D] in bf16 with a head of NaN before and behind every row.
+Tensor between_nan(Device& device, int64_t heads, int64_t head_dim, const Values& values);
+
 bool same_bits(const Values& a, const Values& b);
 
 }  // namespace seer::test

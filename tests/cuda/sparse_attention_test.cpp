@@ -1,0 +1,298 @@
+// The sparse attention kernels in bf16, the portable one and the one that this GPU takes by itself, against fp64: over
+// head dimensions, block sizes, packs and ranges of heads, with lists that differ, agree or are empty.
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/cuda/fused_attention_case.h"
+#include "tests/ops/block_lists.h"
+#include "tests/support/golden_file.h"
+
+namespace seer::test {
+namespace {
+
+enum class Lists {
+  kRandom,  ///< A third of what a row sees, the diagonal or not; rows without any block among them
+  kShared,  ///< The same for the heads of a group
+  kAll,
+  kNone,
+  kDiagonal,
+  kDisjoint,  ///< Even heads keep the first half of what they see, odd ones the second
+  kSomeHeads  ///< Every third head keeps nothing
+};
+
+std::string name_of(Lists lists) {
+  constexpr const char* kNames[] = {"random", "shared", "all", "none", "diagonal", "disjoint", "some_heads"};
+  return kNames[static_cast<int>(lists)];
+}
+
+struct SparseCase {
+  AttentionCase attention;
+  Lists lists = Lists::kRandom;
+};
+
+void PrintTo(const SparseCase& c, std::ostream* out) {  // NOLINT(readability-identifier-naming)
+  PrintTo(c.attention, out);
+}
+
+/// Of heads [head_begin, head_begin + head_count).
+KeptBlocks kept_blocks(const SparseCase& c, int64_t head_begin, int64_t head_count) {
+  const std::vector<Matrix> matrices = matrices_of(c.attention.pack, ScoreKind::kPrefill, c.attention.block);
+  const int64_t heads = c.attention.heads;
+  const int64_t group = heads / c.attention.kv_heads;
+  const KeptBlocks drawn = KeptBlocks::random(11, matrices, heads, 0.33);
+  KeptBlocks kept(matrices, head_count);
+  for (const Matrix& m : matrices) {
+    for (int64_t h = 0; h < head_count; ++h) {
+      const int64_t head = head_begin + h;
+      for (int64_t i = 0; i < m.rows; ++i) {
+        std::vector<int64_t>& list = kept.row(m, h, i);
+        const int64_t seen = m.position + i + 1;
+        if (c.lists == Lists::kRandom || (c.lists == Lists::kSomeHeads && head % 3 != 0))
+          list = drawn.row(m, head, i);
+        if (c.lists == Lists::kShared) list = drawn.row(m, head / group, i);
+        if (c.lists == Lists::kDiagonal) list = {seen - 1};
+        if (c.lists == Lists::kAll || c.lists == Lists::kDisjoint) {
+          const bool halves = c.lists == Lists::kDisjoint;
+          const int64_t begin = halves && head % 2 == 1 ? seen / 2 : 0;
+          const int64_t end = halves && head % 2 == 0 ? seen / 2 : seen;
+          for (int64_t j = begin; j < end; ++j) list.push_back(j);
+        }
+      }
+    }
+  }
+  return kept;
+}
+
+/// One query against the keys of its list.
+Values attend(const AttentionProblem& p, const double* q, const double* k, const double* v,
+              const std::vector<int64_t>& list, int64_t position, int64_t block) {
+  const int64_t stride = p.kv_heads * p.head_dim;
+  Values scores;
+  std::vector<int64_t> keys;
+  for (const int64_t j : list) {
+    for (int64_t key = j * block; key < std::min((j + 1) * block, position + 1); ++key) {
+      double score = 0;
+      for (int64_t e = 0; e < p.head_dim; ++e) score += q[e] * k[key * stride + e];
+      scores.push_back(score * p.scale);
+      keys.push_back(key);
+    }
+  }
+  Values output(p.head_dim);
+  if (keys.empty()) return output;
+  const double maximum = *std::ranges::max_element(scores);
+  double sum = 0;
+  for (size_t n = 0; n < keys.size(); ++n) {
+    const double weight = std::exp(scores[n] - maximum);
+    sum += weight;
+    for (int64_t e = 0; e < p.head_dim; ++e) output[e] += weight * v[keys[n] * stride + e];
+  }
+  for (double& x : output) x /= sum;
+  return output;
+}
+
+/// [query rows, heads computed, D]
+Values reference(const SparseCase& c, const AttentionProblem& p) {
+  const int64_t count = heads_computed(c.attention);
+  const KeptBlocks kept = kept_blocks(c, c.attention.head_begin, count);
+  Values out;
+  out.reserve(query_tokens(p.pack) * count * p.head_dim);
+  size_t matrix = 0;
+  for (const PackedSequence& sequence : p.pack) {
+    for (const Chunk& chunk : sequence.chunks) {
+      const Matrix& m = kept.matrices()[matrix++];
+      for (int64_t i = 0; i < chunk.rows; ++i) {
+        for (int64_t h = 0; h < count; ++h) {
+          const int64_t head = c.attention.head_begin + h;
+          const int64_t first_key = (m.key_token * p.kv_heads + head * p.kv_heads / p.heads) * p.head_dim;
+          const Values row =
+              attend(p, p.q.data() + ((m.token_row + i) * p.heads + head) * p.head_dim,
+                     p.k.data() + first_key, p.v.data() + first_key, kept.row(m, h, i / c.attention.block),
+                     chunk.position + i, c.attention.block);
+          out.insert(out.end(), row.begin(), row.end());
+        }
+      }
+    }
+  }
+  return out;
+}
+
+/// Heads [head_begin, head_begin + head_count) of the output; it fails if others were written.
+Values run(Device& device, const SparseCase& c, const AttentionProblem& p, int64_t head_begin,
+           int64_t head_count) {
+  BatchLayout batch = layout_of(p.pack);
+  ScoreLayout blocks = ScoreLayout::prefill(batch, c.attention.block);
+  device.prepare(batch);
+  device.prepare(blocks);
+  const int64_t queries = query_tokens(p.pack);
+  const double nan = std::nan("");
+  SparseAttentionArgs args{.q = between_nan(device, p.heads, p.head_dim, p.q),
+                           .k = between_nan(device, p.kv_heads, p.head_dim, p.k),
+                           .v = between_nan(device, p.kv_heads, p.head_dim, p.v),
+                           .layout = &batch,
+                           .blocks = &blocks,
+                           .lists = kept_blocks(c, head_begin, head_count).upload(device),
+                           .head_begin = head_begin,
+                           .head_count = head_count,
+                           .scale = static_cast<float>(p.scale),
+                           .output = between_nan(device, p.heads, p.head_dim, Values(p.q.size(), nan))};
+  args.workspace = device.workspace(device.backend().sparse_attention_workspace(args));
+  device.backend().sparse_attention(device.queue(), args);
+
+  const int64_t stride = args.output.row_stride();
+  const Tensor whole(static_cast<char*>(args.output.raw()) - p.head_dim * size_of(DType::kBF16), DType::kBF16,
+                     Shape{queries, stride});
+  const Values all = device.download(whole);
+  Values out;
+  int64_t outside = 0;
+  for (int64_t at = 0; at < static_cast<int64_t>(all.size()); ++at) {
+    const int64_t head = at % stride / p.head_dim - 1;
+    if (head >= head_begin && head < head_begin + head_count) {
+      out.push_back(all[at]);
+    } else if (!std::isnan(all[at])) {
+      ++outside;
+    }
+  }
+  EXPECT_EQ(outside, 0) << "elements of other heads were written";
+  return out;
+}
+
+/// All of it within 2.5e-3, each row (of one token and head) within 1e-2, rows without blocks 0.
+void expect_output(const Values& actual, const Values& expected, int64_t head_dim) {
+  ASSERT_EQ(actual.size(), expected.size());
+  const auto is_zero = [](std::span<const double> x) {
+    return std::ranges::all_of(x, [](double e) { return e == 0; });
+  };
+  if (is_zero(expected)) {
+    EXPECT_TRUE(is_zero(actual));
+    return;
+  }
+  EXPECT_LE(relative_error(actual, expected), 2.5e-3);
+  for (size_t at = 0; at < actual.size(); at += head_dim) {
+    const auto row = std::span(actual).subspan(at, head_dim);
+    const auto expected_row = std::span(expected).subspan(at, head_dim);
+    if (is_zero(expected_row)) {
+      ASSERT_TRUE(is_zero(row)) << "row " << at / head_dim << " keeps nothing";
+    } else {
+      ASSERT_LE(relative_error(row, expected_row), 1e-2) << "row " << at / head_dim;
+    }
+  }
+}
+
+std::vector<SparseCase> all_cases() {
+  std::vector<SparseCase> cases;
+  const auto add = [&](const AttentionCase& attention, Lists lists = Lists::kRandom) {
+    cases.push_back({attention, lists});
+    cases.back().attention.name += "_" + name_of(lists);
+  };
+  for (const int64_t head_dim : {16, 32, 64, 96, 128, 256}) {
+    for (const int64_t block : {16, 32, 64, 128}) {
+      const std::string name = fmt::format("d{}_block_{}", head_dim, block);
+      add({name, 4, 2, head_dim, whole({300, block + 1, 17}), block});
+      add({name, 4, 2, head_dim, whole({515}), block, Content::kGrowing}, Lists::kShared);
+    }
+  }
+  for (const int64_t length : {1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 191, 192, 193, 1000}) {
+    for (const int64_t head_dim : {64, 128}) {
+      for (const int64_t block : {64, 128}) {
+        add({fmt::format("d{}_length_{}_block_{}", head_dim, length, block), 2, 1, head_dim, whole({length}),
+             block});
+      }
+    }
+  }
+  const Pack chunks = {{300, {{128, 128}, {256, 44}}}, {77, {{0, 77}}}, {640, {{128, 128}, {512, 128}}}};
+  const Pack small = whole({1, 2, 3, 15, 16, 17, 64, 65, 128, 129, 5, 200});
+  for (const int64_t head_dim : {32, 64, 128, 256}) {
+    for (const int64_t block : {64, 128}) {
+      const std::string name = fmt::format("d{}_b{}_", head_dim, block);
+      add({name + "pack", 2, 1, head_dim, small, block});
+      add({name + "chunks", 4, 2, head_dim, chunks, block});
+      add({name + "shared_chunks", 8, 2, head_dim, chunks, block}, Lists::kShared);
+      add({name + "all", 2, 1, head_dim, whole({1500}), block}, Lists::kAll);
+      add({name + "none", 2, 1, head_dim, whole({300, 20}), block}, Lists::kNone);
+      add({name + "diagonal", 3, 3, head_dim, whole({300, 20}), block}, Lists::kDiagonal);
+      // One consumer's run of steps is longer than the ring.
+      add({name + "disjoint", 4, 2, head_dim, whole({2100}), block}, Lists::kDisjoint);
+      add({name + "some_heads", 6, 2, head_dim, whole({600, 70}), block}, Lists::kSomeHeads);
+      add({name + "mqa", 8, 1, head_dim, whole({500}), block});
+      add({name + "mha", 3, 3, head_dim, whole({500}), block});
+      add({name + "r7", 7, 1, head_dim, whole({400}), block}, Lists::kShared);
+      add({name + "range", 12, 3, head_dim, whole({350, 70}), block, Content::kRandom, 4, 4});
+      add({name + "range_across_groups", 12, 3, head_dim, whole({350, 70}), block, Content::kRandom, 3, 7});
+      add({name + "plus_minus_60", 2, 1, head_dim, whole({700}), block, Content::kPlusMinus}, Lists::kAll);
+      add({name + "flat", 2, 1, head_dim, whole({300, 129}), block, Content::kFlat});
+      add({name + "growing", 2, 1, head_dim, whole({1000}), block, Content::kGrowing}, Lists::kDisjoint);
+      add({name + "shrinking", 2, 1, head_dim, whole({1000}), block, Content::kShrinking});
+    }
+  }
+  return cases;
+}
+
+class SparseAttention : public testing::TestWithParam<std::tuple<Path, SparseCase>> {
+ protected:
+  /// Both paths are judged by the same one.
+  static const Values& known_reference(const SparseCase& c, const AttentionProblem& problem) {
+    static std::map<std::string, Values> known;
+    const auto it = known.find(c.attention.name);
+    if (it != known.end()) return it->second;
+    return known[c.attention.name] = reference(c, problem);
+  }
+};
+
+TEST_P(SparseAttention, MatchesFp64) {
+  const auto& [path, c] = GetParam();
+  Device device = make_device(path);
+  const AttentionProblem problem = problem_of(c.attention);
+  const int64_t count = heads_computed(c.attention);
+  const Values actual = run(device, c, problem, c.attention.head_begin, count);
+  expect_output(actual, known_reference(c, problem), problem.head_dim);
+  EXPECT_TRUE(same_bits(actual, run(device, c, problem, c.attention.head_begin, count))) << "the second time";
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SparseAttention,
+                         testing::Combine(testing::ValuesIn(kPaths), testing::ValuesIn(all_cases())),
+                         [](const auto& test) {
+                           return fmt::format("{}_{}", name_of(std::get<0>(test.param)),
+                                              std::get<1>(test.param).attention.name);
+                         });
+
+/// What a head is computed together with changes no bit of it.
+TEST(SparseAttentionRange, HeadsAloneGiveTheSameBits) {
+  for (const Path path : kPaths) {
+    for (const Lists lists : {Lists::kRandom, Lists::kShared, Lists::kDisjoint}) {
+      for (const int64_t block : {64, 128}) {
+        SCOPED_TRACE(fmt::format("{} {} block {}", name_of(path), name_of(lists), block));
+        const SparseCase c{{"", 6, 2, 128, whole({700, 129, 64}), block}, lists};
+        Device device = make_device(path);
+        const AttentionProblem problem = problem_of(c.attention);
+        const Values together = run(device, c, problem, 0, 6);
+        for (int64_t head = 0; head < 6; ++head) {
+          const Values alone = run(device, c, problem, head, 1);
+          Values same;
+          for (size_t at = 0; at < together.size(); ++at) {
+            if (static_cast<int64_t>(at) / 128 % 6 == head) same.push_back(together[at]);
+          }
+          EXPECT_TRUE(same_bits(alone, same)) << "head " << head;
+        }
+      }
+    }
+  }
+}
+
+/// With all blocks kept the kernels compute what dense attention does.
+TEST(SparseAttentionDense, AllBlocksGiveDenseAttention) {
+  for (const Path path : kPaths) {
+    const SparseCase c{{"", 4, 2, 128, whole({3000, 257}), 64}, Lists::kAll};
+    Device device = make_device(path);
+    const AttentionProblem problem = problem_of(c.attention);
+    const FusedResult dense =
+        run_attention(device, c.attention, problem, {.logsumexp = false, .maxima = false});
+    EXPECT_LE(relative_error(run(device, c, problem, 0, 4), dense.output), 3e-3) << name_of(path);
+  }
+}
+
+}  // namespace
+}  // namespace seer::test

@@ -1,0 +1,363 @@
+// `seer-train bench sparse`: block-sparse attention beside what bounds it. All of one length runs in turn, so that
+// everything sees the same clocks:
+//
+//   dense            our attention without the target; times the density, the price of a perfect sparse kernel
+//   cuDNN            its dense attention
+//   matrix floor     the kept blocks' FLOPs at the rate of a large product of cuBLASLt's
+//   L2 floor         the kept blocks' K and V at the rate of tile reads from a working set of one kv head's K and V;
+//                    half of it where two query heads keep the same blocks
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "cuda/bench/gemm_ceilings.h"
+#include "cuda/bench/tile_reads.h"
+#include "cuda/bench/timing.h"
+#include "cuda/cuda_backend.h"
+#include "src/core/ceil_div.h"
+#include "src/gate/prefill_gate.h"
+#include "src/model/rope.h"
+#include "trainer/attention_problem.h"
+#include "trainer/bench_report.h"
+#include "trainer/commands.h"
+#include "trainer/cudnn_peer.h"
+#include "trainer/table.h"
+
+namespace seer {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr double kGateDensity = 0.1;
+constexpr int64_t kProductSize =
+    8192;  ///< Rows, columns and depth of the product that gives the matrix floor
+
+/// Buffers of one sequence length.
+class DeviceTensors {
+ public:
+  explicit DeviceTensors(Backend& backend) : backend_(backend) {}
+
+  Tensor make(DType dtype, const Shape& shape) {
+    buffers_.push_back(backend_.allocate(shape.numel() * size_of(dtype), Memory::kDevice));
+    return buffers_.back().tensor(dtype, shape);
+  }
+
+ private:
+  Backend& backend_;
+  std::vector<Buffer> buffers_;
+};
+
+/// Something that is timed.
+struct Work {
+  std::string name;
+  cuda::GpuTimer::Enqueue enqueue;
+  double density = 0;  ///< Kept blocks / visible blocks; 0: not sparse attention
+  double kept = 0;     ///< Blocks, of all rows and heads
+  bool shared = false;
+  cuda::Timing timing;
+};
+
+/// Random lists for one problem, and sparse attention with them.
+class SparseProblem {
+ public:
+  SparseProblem(Backend& backend, Queue& queue, const AttentionProblem& dense)
+      : backend_(backend),
+        queue_(queue),
+        dense_(dense.dense()),
+        blocks_(*dense.with_maxima().blocks),
+        memory_(backend) {
+    scores_ = memory_.make(DType::kF32, Shape{heads(), blocks_.elements});
+    kept_ = memory_.make(DType::kF64, Shape{heads()});
+  }
+
+  int64_t heads() const { return dense_.head_count; }
+  int64_t group() const { return dense_.q.dim(1) / dense_.k.dim(1); }
+  Tensor scores() const { return scores_; }
+  BlockLists make_lists() {
+    return {memory_.make(DType::kI32, Shape{heads(), blocks_.num_query_rows}),
+            memory_.make(DType::kI32, Shape{heads(), blocks_.elements})};
+  }
+
+  /// Every visible block is kept with this probability, and the diagonal; `shared` by the heads of a group.
+  Work random(double density, bool shared) {
+    const int64_t draws = shared ? heads() / group() : heads();
+    backend_.position_scores(queue_, PositionScores::kRandom, 1, blocks_, 0, draws, draws_of(draws));
+    for (int64_t head = heads() - 1; shared && head > 0; --head) {  // backwards: copies come from lower ones
+      backend_.copy(queue_, row_of(head / group()), row_of(head));
+    }
+    const BlockLists lists = make_lists();
+    backend_.fill_zero(queue_, kept_);
+    select({.by = SelectBy::kThreshold, .value = 1.0 - density}, /*probabilities=*/true, lists);
+    const Buffer host = backend_.allocate(heads() * sizeof(double), Memory::kHostPinned);
+    const Tensor counts = host.tensor(DType::kF64, Shape{heads()});
+    backend_.copy(queue_, kept_, counts);
+    backend_.synchronize(queue_);
+    double kept = 0;
+    for (int64_t head = 0; head < heads(); ++head) kept += counts.data<double>()[head];
+    const auto n = static_cast<double>(blocks_.max_blocks);
+    return {.name = shared ? "shared by a group" : "random",
+            .enqueue = [this, args = attention_args(lists)] { backend_.sparse_attention(queue_, args); },
+            .density = kept / (n * (n + 1) / 2 * static_cast<double>(heads())),
+            .kept = kept,
+            .shared = shared};
+  }
+
+  /// Lists of all heads from scores().
+  void select(const SelectionRule& rule, bool probabilities, const BlockLists& lists) {
+    backend_.select_blocks(queue_, {.scores = scores_,
+                                    .probabilities = probabilities,
+                                    .layout = &blocks_,
+                                    .head_count = heads(),
+                                    .rule = rule,
+                                    .lists = lists,
+                                    .kept = kept_});
+  }
+
+ private:
+  // Matrices of one sequence lie head after head.
+  Tensor row_of(int64_t head) const { return scores_.slice_rows(head, 1); }
+  Tensor draws_of(int64_t count) const { return scores_.slice_rows(0, count); }
+
+  SparseAttentionArgs attention_args(const BlockLists& lists) {
+    SparseAttentionArgs args{.q = dense_.q,
+                             .k = dense_.k,
+                             .v = dense_.v,
+                             .layout = dense_.layout,
+                             .blocks = &blocks_,
+                             .lists = lists,
+                             .head_begin = 0,
+                             .head_count = heads(),
+                             .scale = dense_.scale,
+                             .output = dense_.output};
+    const auto bytes = static_cast<int64_t>(backend_.sparse_attention_workspace(args));
+    args.workspace = memory_.make(DType::kU8, Shape{std::max<int64_t>(bytes, 1)});
+    return args;
+  }
+
+  Backend& backend_;
+  Queue& queue_;
+  AttentionArgs dense_;
+  const ScoreLayout& blocks_;
+  DeviceTensors memory_;
+  Tensor scores_;
+  Tensor kept_;
+};
+
+/// A gate of the published type on the problem's q and k, piece by piece.
+class GateProblem {
+ public:
+  GateProblem(Backend& backend, Queue& queue, const AttentionProblem& dense, SparseProblem& sparse,
+              int64_t block_size)
+      : sparse_(sparse),
+        blocks_(*dense.with_maxima().blocks),
+        input_{.q_pre = dense.with_maxima().q,
+               .k_pre = dense.with_maxima().k,
+               .batch = dense.with_maxima().layout},
+        config_{.type = parse_gate_type("Qavg_Kmaxminavg"),
+                .block_size = block_size,
+                .hidden_size = input_.q_pre.dim(2),
+                .num_heads = input_.q_pre.dim(1),
+                .num_kv_heads = input_.k_pre.dim(1),
+                .head_dim = input_.q_pre.dim(2)},
+        params_(backend, queue, config_, 1, GateUse::kInference),
+        rope_(backend, queue, rope_frequencies(bench_model("").rope, config_.hidden_size), blocks_.max_blocks,
+              block_size),
+        arena_(backend.allocate(arena_bytes(), Memory::kDevice)),
+        context_{.backend = backend, .queue = queue, .arena = arena_},
+        lists_(sparse.make_lists()) {
+    params_.init_normal(backend, queue, 1, 0.02);
+    pool();
+    project();
+  }
+
+  std::vector<Work> works() {
+    return {{.name = "gate: pool", .enqueue = [this] { pool(); }},
+            {.name = "gate: linear, RoPE", .enqueue = [this] { project(); }},
+            {.name = "gate: scores", .enqueue = [this] { score(); }},
+            {.name = "gate: selection", .enqueue = [this] { select(); }},
+            {.name = "gate, whole", .enqueue = [this] {
+               pool();
+               project();
+               score();
+               select();
+             }}};
+  }
+
+ private:
+  int64_t arena_bytes() const {
+    const int64_t width =
+        config_.num_heads * (config_.type.q.count() * config_.head_dim + 2 * config_.hidden_size) +
+        config_.num_kv_heads * config_.type.k.count() * config_.head_dim;
+    return blocks_.num_query_rows * width * static_cast<int64_t>(sizeof(float)) + 4 * Arena::kAlignment;
+  }
+
+  void pool() {
+    arena_.reset();
+    activations_ = prefill_gate_pool(context_, config_, input_, blocks_);
+  }
+  void project() {
+    const Arena::Scope scope(arena_);
+    prefill_gate_project(context_, config_, params_.weights(0), blocks_, rope_.table(),
+                         /*want_gradient=*/false, activations_);
+  }
+  void score() {
+    context_.backend.gate_scores(context_.queue,
+                                 prefill_score_args(config_, activations_, blocks_, 0, config_.num_heads),
+                                 sparse_.scores());
+  }
+  void select() {
+    sparse_.select({.by = SelectBy::kNzRatio, .value = kGateDensity}, /*probabilities=*/false, lists_);
+  }
+
+  SparseProblem& sparse_;
+  const ScoreLayout& blocks_;
+  GateInput input_;
+  PrefillGateConfig config_;
+  GateParams params_;
+  RopeTables rope_;
+  Arena arena_;
+  LayerContext context_;
+  BlockLists lists_;
+  PrefillActivations activations_;
+};
+
+class SparseBench {
+ public:
+  explicit SparseBench(const BenchSparseOptions& options)
+      : options_(options),
+        backend_(make_cuda_backend({.portable_attention = options.portable})),
+        queue_(backend_->make_queue("bench")),
+        timer_(static_cast<cuda::CudaQueue&>(*queue_).stream(), {.repeats = options.repeats, .warmups = 2}),
+        report_(begin_report("sparse", backend_->name())) {
+    report_["kernel"] = options.portable ? "portable" : "best";
+    report_["num_heads"] = options.num_heads;
+    report_["num_kv_heads"] = options.num_kv_heads;
+    report_["head_dim"] = options.head_dim;
+    report_["block_size"] = options.block_size;
+    report_["repeats"] = options.repeats;
+    if (peer_.cudnn != nullptr) {
+      report_["cudnn"] = {{"version", peer_.cudnn->version()}, {"library", peer_.cudnn->library_path()}};
+    } else {
+      report_["cudnn"] = {{"missing", peer_.missing}};
+    }
+    report_["rows"] = Json::array();
+  }
+
+  void run() {
+    for (const int64_t tokens : options_.tokens) measure(tokens);
+    fmt::print("{}; {} heads, {} kv heads, head_dim {}, block size {}{}; causal, bf16; medians of {}\n{}",
+               backend_->name(), options_.num_heads, options_.num_kv_heads, options_.head_dim,
+               options_.block_size, options_.portable ? ", portable kernel" : "", options_.repeats,
+               table_.to_string());
+    if (peer_.cudnn == nullptr) fmt::print("no cuDNN: {}\n", peer_.missing);
+    write_report(options_.json, report_);
+  }
+
+ private:
+  /// Everything on one sequence.
+  void measure(int64_t tokens) {
+    AttentionProblem dense(*backend_, *queue_,
+                           {.tokens = tokens,
+                            .num_heads = options_.num_heads,
+                            .num_kv_heads = options_.num_kv_heads,
+                            .head_dim = options_.head_dim,
+                            .block_size = options_.block_size});
+    SparseProblem sparse(*backend_, *queue_, dense);
+    std::vector<Work> works;
+    works.push_back(
+        {.name = "dense", .enqueue = [this, args = dense.dense()] { backend_->attention(*queue_, args); }});
+    std::optional<CudnnContender> cudnn;
+    if (peer_.cudnn != nullptr) {
+      cudnn.emplace(*peer_.cudnn, *backend_, *queue_, dense.dense());
+      works.push_back({.name = "cuDNN dense", .enqueue = [&cudnn] { cudnn->run(); }});
+    }
+    for (const double density : options_.densities) {
+      works.push_back(sparse.random(density, /*shared=*/false));
+      works.push_back(sparse.random(density, /*shared=*/true));
+    }
+    GateProblem gate(*backend_, *queue_, dense, sparse, options_.block_size);
+    for (Work& work : gate.works()) works.push_back(std::move(work));
+
+    std::vector<cuda::GpuTimer::Enqueue> enqueues;
+    enqueues.reserve(works.size());
+    for (const Work& work : works) enqueues.push_back(work.enqueue);
+    const std::vector<cuda::Timing> timings = timer_.measure_in_turn(enqueues);
+    backend_->synchronize(*queue_);
+    for (size_t i = 0; i < works.size(); ++i) works[i].timing = timings[i];
+
+    const int64_t kv_bytes = 2 * tokens * options_.head_dim * static_cast<int64_t>(size_of(DType::kBF16));
+    const cuda::GemmCeiling product = cuda::measure_gemm({kProductSize, kProductSize, kProductSize}, timer_);
+    const cuda::TileReadCeiling reads = cuda::measure_tile_reads(kv_bytes, timer_);
+    if (tokens != options_.tokens.front()) table_.add_rule();
+    for (const Work& work : works) {
+      add_line(tokens, work, works.front().timing.median_ms, cudnn ? works[1].timing.median_ms : 0,
+               product.tflops, reads.gigabytes_per_second);
+    }
+  }
+
+  void add_line(int64_t tokens, const Work& work, double dense_ms, double cudnn_ms, double tflops,
+                double gbps) {
+    const double ms = work.timing.median_ms;
+    Json row = {{"tokens", tokens},
+                {"what", work.name},
+                {"ms", ms},
+                {"spread_ms", work.timing.spread_ms},
+                {"ratio_to_dense", ms / dense_ms}};
+    if (cudnn_ms > 0) row["ratio_to_cudnn"] = ms / cudnn_ms;
+    std::vector<std::string> cells = {std::to_string(tokens),
+                                      work.name,
+                                      fmt::format("{:.3f}", ms),
+                                      fmt::format("{:.3f}", work.timing.spread_ms),
+                                      fmt::format("{:.4f}", ms / dense_ms),
+                                      cudnn_ms > 0 ? fmt::format("{:.4f}", ms / cudnn_ms) : "-"};
+    if (work.density > 0) {
+      const auto block = static_cast<double>(options_.block_size);
+      const auto head_dim = static_cast<double>(options_.head_dim);
+      const bool halved = work.shared && options_.num_heads > options_.num_kv_heads;
+      const double matrix_ms = work.kept * 4 * block * block * head_dim / (1e9 * tflops);
+      const double l2_ms = work.kept * 4 * block * head_dim / (halved ? 2 : 1) / (1e6 * gbps);
+      const double floor_ms = std::max(matrix_ms, l2_ms);
+      const double share_ms = work.density * dense_ms;
+      row.update({{"density", work.density},
+                  {"matrix_floor_ms", matrix_ms},
+                  {"l2_floor_ms", l2_ms},
+                  {"ratio_to_floor", ms / floor_ms},
+                  {"density_times_dense_ms", share_ms},
+                  {"ratio_to_density_times_dense", ms / share_ms},
+                  {"product_tflops", tflops},
+                  {"tile_read_gb_per_s", gbps}});
+      for (const std::string& cell : {fmt::format("{:.3f}", work.density), fmt::format("{:.3f}", share_ms),
+                                      fmt::format("{:.2f}", ms / share_ms), fmt::format("{:.3f}", matrix_ms),
+                                      fmt::format("{:.3f}", l2_ms), fmt::format("{:.2f}", ms / floor_ms)}) {
+        cells.push_back(cell);
+      }
+    } else {
+      cells.resize(kColumns, "");
+    }
+    table_.add_row(cells);
+    report_["rows"].push_back(std::move(row));
+  }
+
+  static constexpr size_t kColumns = 12;
+
+  const BenchSparseOptions& options_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Queue> queue_;
+  cuda::GpuTimer timer_;
+  CudnnPeer peer_;
+  TextTable table_{{"tokens", "what", "ms", "spread", "x dense", "x cuDNN", "density", "density x dense",
+                    "x that", "matrix floor", "L2 floor", "x floor"}};
+  Json report_;
+};
+
+}  // namespace
+
+int bench_sparse_command(const BenchSparseOptions& options) {
+  if (options.num_heads % options.num_kv_heads != 0) {
+    fail_usage("--heads {} is no multiple of --kv-heads {}", options.num_heads, options.num_kv_heads);
+  }
+  SparseBench(options).run();
+  return 0;
+}
+
+}  // namespace seer
