@@ -15,8 +15,6 @@ int export_command(const std::string& source, const std::string& to, const std::
 /// `inspect PATH`: what a model folder, gates folder, run, checkpoint, .safetensors or .pth file holds.
 int inspect_command(const std::string& path);
 
-/// `report RUN_OR_GATES --out FILE`: writes one HTML page on a run or on gates, and prints its path.
-int report_command(const std::string& source, const std::string& out);
 
 struct TokenizeOptions {
   std::string tokenizer;            ///< Folder or tokenizer.json

@@ -100,15 +100,6 @@ void add_inspect(CLI::App& app, Action& action) {
   command->callback([=, &action] { action = [=] { return inspect_command(*path); }; });
 }
 
-void add_report(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("report", "Write one HTML page on a run or on gates, to look at");
-  const auto source = std::make_shared<std::string>();
-  const auto out = std::make_shared<std::string>();
-  command->add_option("source", *source, "Run folder or gates folder")->required();
-  command->add_option("--out", *out, "HTML file to write")->required()->type_name("FILE");
-  command->callback([=, &action] { action = [=] { return report_command(*source, *out); }; });
-}
-
 void add_tokenize(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("tokenize", "Text to token ids, or back with --decode");
   const auto options = std::make_shared<TokenizeOptions>();
@@ -336,7 +327,6 @@ int run(int argc, char** argv) {
   add_train(app, action, verbose, arguments);
   add_export(app, action);
   add_inspect(app, action);
-  add_report(app, action);
   add_tokenize(app, action);
   add_plan(app, action);
   add_bench(app, action, arguments);

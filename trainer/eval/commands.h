@@ -1,4 +1,4 @@
-// The subcommands that use gates: `eval ..` and `generate`. Each is one function, and returns the exit code.
+// The subcommands that use gates: `eval ..`, `calibrate`, `generate`, `report`. Each is one function, and returns the exit code.
 #pragma once
 
 #include <functional>
@@ -78,6 +78,19 @@ struct EvalLongBenchOptions : EvalTaskOptions {
 /// `eval longbench`: LongBench-E by length bucket, dense and sparse.
 int eval_longbench_command(const EvalLongBenchOptions& options);
 
+struct ReportOptions {
+  std::string source;      ///< Run or gates folder
+  std::string out;         ///< HTML file
+  EvalModelOptions model;  ///< With its folder and held-out text, maps of the attention are shown as well
+  HeldOutFlags held_out;
+  SelectionFlags selection;
+  int64_t length = 4096;
+  std::string gate;   ///< Of a run with several
+  std::string heads;  ///< "0:3,5:1"; empty: six of them
+};
+/// `report RUN_OR_GATES --out FILE`: writes one HTML page on a run or on gates, and prints its path.
+int report_command(const ReportOptions& options);
+
 /// How a prefill attends by `method` ("dense", or a scoring method) and `rule`, with the per-head values and dense layers of
 /// the flags. Throws usage Errors.
 AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
@@ -86,7 +99,7 @@ AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
 /// "nz_ratio 0.1", or "threshold by head"
 std::string rule_text(const AttentionPlan& plan);
 
-/// Adds `eval` and `generate` to the command line. `action` is set to what a subcommand does.
+/// Adds `eval`, `calibrate`, `generate` and `report` to the command line. `action` is set to what a subcommand does.
 void add_eval_commands(CLI::App& app, std::function<int()>& action);
 
 }  // namespace seer

@@ -6,12 +6,14 @@ namespace {
 
 using Action = std::function<int()>;
 
-void add_model_flags(CLI::App& command, EvalModelOptions& options) {
+void add_model_flags(CLI::App& command, EvalModelOptions& options, bool required = true) {
   command.add_option("--model", options.model, "Folder of the base model")
-      ->required()
+      ->required(required)
       ->check(CLI::ExistingDirectory);
-  command.add_option("--gates", options.gates, "Folder of trained gates, ours or published")
-      ->check(CLI::ExistingDirectory);
+  if (required) {
+    command.add_option("--gates", options.gates, "Folder of trained gates, ours or published")
+        ->check(CLI::ExistingDirectory);
+  }
   command.add_option("--device", options.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
   command.add_option("--precision", options.precision, "Of a GPU: auto, bf16, fp32")
       ->check(CLI::IsMember({"auto", "bf16", "fp32"}));
@@ -19,7 +21,7 @@ void add_model_flags(CLI::App& command, EvalModelOptions& options) {
       ->check(CLI::NonNegativeNumber);
   command.add_flag("--stream-weights", options.stream,
                    "Read the layers' weights from the files in every pass");
-  command.add_option("--block", options.block_size, "Block size of selections without gates")
+  command.add_option("--block", options.block_size, "Block size of selections without gates (default: 64)")
       ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
 }
 
@@ -113,6 +115,22 @@ void add_calibrate(CLI::App& app, Action& action) {
   command->callback([=, &action] { action = [=] { return calibrate_command(*options); }; });
 }
 
+void add_report(CLI::App& app, Action& action) {
+  const auto options = std::make_shared<ReportOptions>();
+  auto* command = app.add_subcommand("report", "Write one HTML page on a run or on gates, to look at");
+  command->add_option("source", options->source, "Run folder or gates folder")->required();
+  command->add_option("--out", options->out, "HTML file to write")->required()->type_name("FILE");
+  add_model_flags(*command, options->model, /*required=*/false);
+  add_text_flags(*command, options->held_out, /*required=*/false);
+  add_selection_flags(*command, options->selection);
+  command->add_option("--seq", options->length, "Tokens of the text that the maps show")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--gate", options->gate, "Of a run with several gates, the one whose maps are shown");
+  command->add_option("--heads", options->heads,
+                      "Whose maps: LAYER:HEAD, one or more: 0:3,5:1 (default: six)");
+  command->callback([=, &action] { action = [=] { return report_command(*options); }; });
+}
+
 void add_generate(CLI::App& app, Action& action) {
   const auto options = std::make_shared<EvalGenerateOptions>();
   auto* command = app.add_subcommand("generate", "Answer a prompt: sparse prefill, dense decoding");
@@ -148,6 +166,7 @@ void add_eval_commands(CLI::App& app, Action& action) {
   add_longbench(*eval, action);
   add_calibrate(app, action);
   add_generate(app, action);
+  add_report(app, action);
 }
 
 }  // namespace seer

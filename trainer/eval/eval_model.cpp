@@ -44,6 +44,10 @@ EvalModel::EvalModel(const EvalModelOptions& options, int64_t max_tokens)
   weights_.emplace(*backend_, *load_queue_, config_, options.model,
                    WeightOptions{.stream = options.stream, .head = true});
   if (!options.gates.empty()) gates_.emplace(*backend_, *load_queue_, options.gates, config_, max_tokens);
+  if (gates_ && options.block_size > 0 && options.block_size != gates_->entry().block_size) {
+    fail_usage("--block {}: the gates in {} are for blocks of {}", options.block_size, options.gates,
+               gates_->entry().block_size);
+  }
   backend_->synchronize(*load_queue_);
 }
 

@@ -19,11 +19,13 @@ struct EvalModelOptions {
   std::string precision = "auto";  ///< auto, bf16, fp32
   int64_t threads = 0;             ///< CPU worker threads; 0: all
   bool stream = false;             ///< Read the layers' weights from the files in every pass
-  int64_t block_size = 64;         ///< Of selections without gates
+  int64_t block_size = 0;          ///< Of selections without gates; 0: 64
 };
 
 class EvalModel {
  public:
+  static constexpr int64_t kDefaultBlock = 64;
+
   /// `max_tokens` bounds every sequence.
   EvalModel(const EvalModelOptions& options, int64_t max_tokens);
 
@@ -34,7 +36,11 @@ class EvalModel {
   const GateSet* gates() const { return gates_ ? &*gates_ : nullptr; }
   int64_t max_tokens() const { return max_tokens_; }
   /// Of the gates, or as the options say.
-  int64_t block_size() const { return gates_ ? gates_->entry().block_size : options_.block_size; }
+  int64_t block_size() const {
+    if (gates_) return gates_->entry().block_size;
+    return options_.block_size > 0 ? options_.block_size : kDefaultBlock;
+  }
+
   /// Null if the model's folder has none.
   const Tokenizer* tokenizer() const { return tokenizer_.get(); }
   std::shared_ptr<const Tokenizer> shared_tokenizer() const { return tokenizer_; }

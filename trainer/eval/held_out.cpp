@@ -5,9 +5,14 @@
 
 namespace seer {
 
-void add_held_out_flags(CLI::App& command, HeldOutFlags& flags) {
-  command.add_option("--data", flags.data, "Held-out text or token ids: files, folders or globs")->required();
+void add_text_flags(CLI::App& command, HeldOutFlags& flags, bool required) {
+  command.add_option("--data", flags.data, "Held-out text or token ids: files, folders or globs")
+      ->required(required);
   command.add_option("--text-field", flags.text_field, "JSONL key that holds the text");
+}
+
+void add_held_out_flags(CLI::App& command, HeldOutFlags& flags) {
+  add_text_flags(command, flags, /*required=*/true);
   command.add_option("--windows", flags.windows, "Windows of each document, one behind the other")
       ->check(CLI::PositiveNumber);
   command.add_option("--documents", flags.documents, "The first documents alone")->check(CLI::PositiveNumber);

@@ -18,6 +18,9 @@ struct HeldOutFlags {
   bool keep_document_bos = false;
 };
 
+/// --data and --text-field.
+void add_text_flags(CLI::App& command, HeldOutFlags& flags, bool required);
+/// These and what says which windows are cut.
 void add_held_out_flags(CLI::App& command, HeldOutFlags& flags);
 
 /// The ids of every document.

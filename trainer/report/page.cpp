@@ -107,6 +107,12 @@ std::string missing_parts(const Report& report) {
         "--gates GATES --data HELDOUT</code> measures them and writes the eval-ppl.json that this page "
         "reads.</p>\n";
   }
+  if (report.maps.empty()) {
+    out +=
+        "<p class=\"missing\">No maps of the attention: <code>seer-train report RUN_OR_GATES --model MODEL "
+        "--data "
+        "HELDOUT --out FILE</code> draws them.</p>\n";
+  }
   return out;
 }
 

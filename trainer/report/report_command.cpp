@@ -1,28 +1,71 @@
+#include <algorithm>
 #include <filesystem>
 
 #include <fmt/format.h>
 
 #include "src/core/error.h"
 #include "src/io/atomic_file.h"
-#include "trainer/commands.h"
+#include "trainer/eval/block_maps.h"
+#include "trainer/eval/commands.h"
+#include "trainer/folder_kind.h"
 #include "trainer/report/page.h"
 #include "trainer/report/report_files.h"
+#include "trainer/run_folder.h"
 #include "trainer/version.h"
 
 namespace seer {
+namespace {
 
-int report_command(const std::string& source, const std::string& out) {
-  report::Report report = report::collect_report(source);
+namespace fs = std::filesystem;
+
+/// The gates that maps are made of: the folder itself, or the one entry of a run, or the one that was named.
+std::string gates_of(const ReportOptions& options) {
+  if (folder_kind(options.source) != FolderKind::kRun) return options.source;
+  const fs::path all = RunPaths{options.source}.gates();
+  if (!options.gate.empty()) return (all / options.gate).string();
+  std::vector<std::string> found;
+  if (fs::exists(all)) {
+    for (const auto& entry : fs::directory_iterator(all)) found.push_back(entry.path().filename().string());
+  }
+  std::sort(found.begin(), found.end());
+  if (found.empty()) fail("{} holds no gates yet: the run has not ended, or was not exported", all.string());
+  if (found.size() > 1)
+    fail_usage("the run has several gates ({}): name one with --gate", fmt::join(found, ", "));
+  return (all / found.front()).string();
+}
+
+std::vector<report::BlockMap> maps_of(const ReportOptions& options) {
+  EvalModelOptions opened = options.model;
+  opened.gates = gates_of(options);
+  EvalModel model(opened, options.length);
+  std::vector<SelectionRule> rules = options.selection.rules();
+  if (options.selection.by_head())
+    fail_usage("report's maps take one rule for all heads: leave --values and --calibrated out");
+  if (rules.empty()) rules.push_back(rule_of(model.gates()->entry()));
+  if (rules.size() > 1) fail_usage("one rule was expected, {} were given", rules.size());
+  const auto windows =
+      held_out_windows(options.held_out, model, held_out_documents(options.held_out, model), options.length);
+  const std::vector<HeadPlace> heads = parse_heads(options.heads, model.config());
+  return compute_block_maps(model, windows.front(), rules.front(), heads);
+}
+
+}  // namespace
+
+int report_command(const ReportOptions& options) {
+  report::Report report = report::collect_report(options.source);
+  if (options.model.model.empty() != options.held_out.data.empty())
+    fail_usage("maps of the attention need --model and --data, both");
+  if (!options.model.model.empty()) report.maps = maps_of(options);
   if (report.empty()) {
     fail(
         "{} has nothing to show yet: neither a metrics.jsonl with lines in it (`seer-train train`) nor an "
-        "eval-ppl*.json (`seer-train eval ppl`)",
-        source);
+        "eval-ppl*.json (`seer-train eval ppl`); --model and --data add maps of the attention",
+        options.source);
   }
   const std::string version = version_text();
   report.generator = "Written by " + version.substr(0, version.find('\n'));
-  write_file_atomically(out, report::render_page(report));
-  fmt::print("{}\n", out);
+  write_file_atomically(options.out, report::render_page(report));
+  fmt::print("{}\n", options.out);
   return 0;
 }
 
