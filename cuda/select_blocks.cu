@@ -84,6 +84,7 @@ struct Choice {
 __device__ Choice choose_weight(const float* scores, int seen, int first, int end, double share,
                                 const Weights& weights) {
   const int count = end - first;
+  if (share >= 1) return {.cut = {0, count}, .chosen = count};  // whatever sums round to
   const double enough = share * weights.total();
   const double forced = weights.sum(0, seen, [&](int j) { return j < first || j >= end; });
   if (forced >= enough || count == 0) return {.cut = {0, 0}, .chosen = 0};

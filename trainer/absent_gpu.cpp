@@ -84,6 +84,9 @@ class AbsentGpu final : public PlanBackend {
   size_t kept_recall_workspace(const KeptRecallArgs& args) const override {
     return cuda::kept_recall_workspace(args);
   }
+  size_t sparse_attention_workspace(const SparseAttentionArgs& args) const override {
+    return cuda::sparse_attention_workspace(attention_, args);
+  }
   size_t norm_workspace(int64_t elements) const override { return cuda::norm_workspace(elements); }
 
  private:

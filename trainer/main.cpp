@@ -14,7 +14,7 @@
 #include "src/gate/distill_layer.h"
 #include "trainer/absent_gpu.h"
 #include "trainer/commands.h"
-#include "trainer/eval/commands.h"
+#include "trainer/eval/eval_cli.h"
 #include "trainer/launch_flags.h"
 #include "trainer/run_config.h"
 #include "trainer/train_loop.h"

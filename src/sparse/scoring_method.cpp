@@ -44,6 +44,7 @@ std::string to_string(const ScoringMethod& method) {
 const std::vector<std::string>& scoring_method_names() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> list;
+    list.reserve(kNames.size());
     for (const Name& known : kNames) list.emplace_back(known.name);
     return list;
   }();

@@ -24,9 +24,11 @@ const std::map<std::string, std::set<std::string>> kArrows = {
     {"src/ranks", {"src/io", "src/core"}},
     {"src/model", {"src/io", "src/ops", "src/core"}},
     {"src/gate", {"src/ops", "src/core"}},
+    {"src/sparse", {"src/gate", "src/model", "src/ops", "src/core"}},
     {"data", {"src/core", "src/io"}},
     {"trainer",
-     {"data", "src/core", "src/io", "src/ranks", "src/ops", "src/cpu", "cuda", "src/model", "src/gate"}},
+     {"data", "src/core", "src/io", "src/ranks", "src/ops", "src/cpu", "cuda", "src/model", "src/gate",
+      "src/sparse"}},
 };
 
 std::string layer_of(const std::string& path) {

@@ -1,7 +1,9 @@
 // The subcommands that use gates: `eval ..`, `calibrate`, `generate`, `report`. Each is one function, and returns the exit code.
 #pragma once
 
-#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "trainer/eval/calibration.h"
 #include "trainer/eval/held_out.h"
@@ -98,8 +100,5 @@ AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
                       const ModelConfig& config);
 /// "nz_ratio 0.1", or "threshold by head"
 std::string rule_text(const AttentionPlan& plan);
-
-/// Adds `eval`, `calibrate`, `generate` and `report` to the command line. `action` is set to what a subcommand does.
-void add_eval_commands(CLI::App& app, std::function<int()>& action);
 
 }  // namespace seer

@@ -1,3 +1,11 @@
+#include "trainer/eval/eval_cli.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
 #include "src/sparse/scoring_method.h"
 #include "trainer/eval/commands.h"
 
@@ -23,6 +31,47 @@ void add_model_flags(CLI::App& command, EvalModelOptions& options, bool required
                    "Read the layers' weights from the files in every pass");
   command.add_option("--block", options.block_size, "Block size of selections without gates (default: 64)")
       ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
+}
+
+void add_selection_flags(CLI::App& command, SelectionFlags& flags) {
+  command
+      .add_option("--density", flags.densities,
+                  "Share of the blocks to keep (nz_ratio), one or more: 0.1,0.2")
+      ->delimiter(',');
+  command.add_option("--threshold", flags.thresholds, "Keep blocks whose probability is above")
+      ->delimiter(',');
+  command.add_option("--token-budget", flags.token_budgets, "Keep so many keys for each row")->delimiter(',');
+  command.add_option("--block-top-p", flags.top_p, "Keep the fewest blocks that hold this probability")
+      ->delimiter(',');
+  command.add_option("--values", flags.values_file, "JSON file with a threshold for each layer and head")
+      ->check(CLI::ExistingFile);
+  command.add_flag("--calibrated", flags.calibrated,
+                   "The thresholds that `calibrate` wrote into the gates folder");
+  command.add_flag("--last-block-dense", flags.last_block_dense, "The last two block rows keep everything");
+  command.add_flag("--no-diagonal", flags.no_diagonal, "Do not keep a row's own block whatever its score");
+  command.add_option("--sink-blocks", flags.sink_blocks, "Always keep so many first blocks")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--local-blocks", flags.local_blocks, "Always keep so many nearest blocks")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--min-blocks", flags.min_blocks, "Keep at least so many blocks a row")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--dense-layers", flags.dense_layers, "The first layers attend densely")
+      ->check(CLI::NonNegativeNumber);
+}
+
+void add_text_flags(CLI::App& command, HeldOutFlags& flags, bool required) {
+  command.add_option("--data", flags.data, "Held-out text or token ids: files, folders or globs")
+      ->required(required);
+  command.add_option("--text-field", flags.text_field, "JSONL key that holds the text");
+}
+
+void add_held_out_flags(CLI::App& command, HeldOutFlags& flags) {
+  add_text_flags(command, flags, /*required=*/true);
+  command.add_option("--windows", flags.windows, "Windows of each document, one behind the other")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--documents", flags.documents, "The first documents alone")->check(CLI::PositiveNumber);
+  command.add_flag("--keep-document-bos", flags.keep_document_bos,
+                   "The BOS of a document stays behind that of its first window, as in published figures");
 }
 
 void add_perplexity(CLI::App& eval, Action& action) {

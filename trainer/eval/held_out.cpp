@@ -5,21 +5,6 @@
 
 namespace seer {
 
-void add_text_flags(CLI::App& command, HeldOutFlags& flags, bool required) {
-  command.add_option("--data", flags.data, "Held-out text or token ids: files, folders or globs")
-      ->required(required);
-  command.add_option("--text-field", flags.text_field, "JSONL key that holds the text");
-}
-
-void add_held_out_flags(CLI::App& command, HeldOutFlags& flags) {
-  add_text_flags(command, flags, /*required=*/true);
-  command.add_option("--windows", flags.windows, "Windows of each document, one behind the other")
-      ->check(CLI::PositiveNumber);
-  command.add_option("--documents", flags.documents, "The first documents alone")->check(CLI::PositiveNumber);
-  command.add_flag("--keep-document-bos", flags.keep_document_bos,
-                   "The BOS of a document stays behind that of its first window, as in published figures");
-}
-
 std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const EvalModel& model) {
   LoaderOptions data;
   data.files = flags.data;

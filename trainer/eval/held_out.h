@@ -4,8 +4,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "trainer/eval/eval_model.h"
 
 namespace seer {
@@ -17,11 +15,6 @@ struct HeldOutFlags {
   int64_t documents = 0;  ///< The first ones alone; 0: all
   bool keep_document_bos = false;
 };
-
-/// --data and --text-field.
-void add_text_flags(CLI::App& command, HeldOutFlags& flags, bool required);
-/// These and what says which windows are cut.
-void add_held_out_flags(CLI::App& command, HeldOutFlags& flags);
 
 /// The ids of every document.
 std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const EvalModel& model);

@@ -74,32 +74,6 @@ std::vector<SelectionRule> SelectionFlags::rules() const {
   return rules;
 }
 
-void add_selection_flags(CLI::App& command, SelectionFlags& flags) {
-  command
-      .add_option("--density", flags.densities,
-                  "Share of the blocks to keep (nz_ratio), one or more: 0.1,0.2")
-      ->delimiter(',');
-  command.add_option("--threshold", flags.thresholds, "Keep blocks whose probability is above")
-      ->delimiter(',');
-  command.add_option("--token-budget", flags.token_budgets, "Keep so many keys for each row")->delimiter(',');
-  command.add_option("--block-top-p", flags.top_p, "Keep the fewest blocks that hold this probability")
-      ->delimiter(',');
-  command.add_option("--values", flags.values_file, "JSON file with a threshold for each layer and head")
-      ->check(CLI::ExistingFile);
-  command.add_flag("--calibrated", flags.calibrated,
-                   "The thresholds that `calibrate` wrote into the gates folder");
-  command.add_flag("--last-block-dense", flags.last_block_dense, "The last two block rows keep everything");
-  command.add_flag("--no-diagonal", flags.no_diagonal, "Do not keep a row's own block whatever its score");
-  command.add_option("--sink-blocks", flags.sink_blocks, "Always keep so many first blocks")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--local-blocks", flags.local_blocks, "Always keep so many nearest blocks")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--min-blocks", flags.min_blocks, "Keep at least so many blocks a row")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--dense-layers", flags.dense_layers, "The first layers attend densely")
-      ->check(CLI::NonNegativeNumber);
-}
-
 SelectionRule rule_of(const GateEntryConfig& gates) {
   const GateExportConfig& config = gates.export_;
   SelectionRule rule;

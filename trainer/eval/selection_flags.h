@@ -4,8 +4,6 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "src/ops/sparse_args.h"
 #include "src/sparse/scoring_method.h"
 #include "trainer/eval/gate_set.h"
@@ -33,8 +31,6 @@ struct SelectionFlags {
   /// One for each value that was given; throws a usage Error naming the flag of a value out of range.
   std::vector<SelectionRule> rules() const;
 };
-
-void add_selection_flags(CLI::App& command, SelectionFlags& flags);
 
 /// The rule that the config.json of `gates` asks for.
 SelectionRule rule_of(const GateEntryConfig& gates);
