@@ -134,7 +134,8 @@ __global__ void __launch_bounds__(kThreads) select_kernel(SelectKernelArgs a) {
   const int least = chosen_of(rule.min_blocks, forced, count);
   int chosen = 0;
   bool written = false;
-  if (row.position >= segment.blocks - rule.dense_last_rows) {
+  const bool whole_mass = rule.by == SelectBy::kTopP && value >= 1;  // however the sums round
+  if (whole_mass || row.position >= segment.blocks - rule.dense_last_rows) {
     chosen = count;
   } else if (rule.by == SelectBy::kThreshold) {
     const Weights weights(scores, seen, a.probabilities);
