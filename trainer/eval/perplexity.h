@@ -11,7 +11,7 @@ namespace seer {
 
 struct PerplexityOptions {
   std::vector<std::vector<int32_t>> windows;  ///< Token ids, all of one length
-  std::vector<AttentionPlan> plans;                ///< Each with a method
+  std::vector<AttentionPlan> plans;           ///< Each with a method
   bool recall = true;
 };
 
