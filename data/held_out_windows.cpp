@@ -7,7 +7,8 @@
 
 namespace seer {
 
-std::vector<std::vector<int32_t>> read_documents(const LoaderOptions& options, const TokenEncoder* encoder) {
+std::vector<std::vector<int32_t>> read_documents(const LoaderOptions& options, const TokenEncoder* encoder,
+                                                 int64_t most) {
   LoaderOptions plain = options;
   plain.separator.reset();
   std::vector<std::vector<int32_t>> documents;
@@ -27,7 +28,10 @@ std::vector<std::vector<int32_t>> read_documents(const LoaderOptions& options, c
       if (group.error) std::rethrow_exception(group.error);
       EncodedRecord& encoded = group.encoded.front();
       if (!encoded.problem.empty()) fail("{}:{}: {}", file.path.string(), encoded.line, encoded.problem);
-      if (encoded.begins_document || documents.empty()) documents.emplace_back();
+      if (encoded.begins_document || documents.empty()) {
+        if (most > 0 && std::ssize(documents) == most) return documents;
+        documents.emplace_back();
+      }
       std::vector<int32_t>& ids = documents.back();
       ids.insert(ids.end(), encoded.ids.begin(), encoded.ids.end());
       record = Record{};

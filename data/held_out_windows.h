@@ -14,7 +14,9 @@ namespace seer {
 /// The token ids of every document of options.files, in order, as the encoder gives them (with a BOS where the tokenizer
 /// adds one); nothing is joined or shuffled. Throws Error naming file and line of a document that cannot be read or holds
 /// ids outside options.vocab_size.
-std::vector<std::vector<int32_t>> read_documents(const LoaderOptions& options, const TokenEncoder* encoder);
+/// With `most` not 0, only the first so many are read.
+std::vector<std::vector<int32_t>> read_documents(const LoaderOptions& options, const TokenEncoder* encoder,
+                                                 int64_t most = 0);
 
 struct WindowOptions {
   int64_t length = 8192;       ///< Tokens of a window, BOS included

@@ -13,12 +13,13 @@ void ThresholdCurve::add_row(std::span<const float> scores, std::span<const floa
   const float maximum = *std::max_element(scores.begin(), scores.end());
   p_.resize(scores.size());
   double sum = 0;
-  for (size_t j = 0; j < scores.size(); ++j) sum += p_[j] = std::exp(scores[j] - maximum);
+  for (size_t j = 0; j < scores.size(); ++j)
+    sum += p_[j] = std::exp(static_cast<double>(scores[j]) - static_cast<double>(maximum));
   const double mass = counts_in_recall ? std::accumulate(target.begin(), target.end(), 0.0) : 1.0;
   for (size_t j = 0; j < scores.size(); ++j) {
-    const double octaves = std::log2(p_[j] / sum) + kOctaves;
-    const int bin = 1 + static_cast<int>(std::floor(octaves * kBinsPerOctave));
-    Bin& to = j + 1 == scores.size() ? diagonal_ : bins_[std::clamp(bin, 0, kBins - 1)];
+    const double octaves = std::log2(p_[j] / sum) + kOctaves;  // -infinity of a p that is 0
+    const double bin = std::clamp(1 + std::floor(octaves * kBinsPerOctave), 0.0, kBins - 1.0);
+    Bin& to = j + 1 == scores.size() ? diagonal_ : bins_[static_cast<size_t>(bin)];
     to.blocks += 1;
     if (counts_in_recall) to.mass += target[j] / mass;
   }
@@ -34,14 +35,16 @@ double ThresholdCurve::for_recall(double recall) const {
   return threshold(recall * mass_, diagonal_.mass, &Bin::mass);
 }
 
-/// Bins are taken from the largest p down until they hold enough; the threshold lies just below the last one taken.
+/// Bins are taken from the largest p down until they hold enough; the threshold lies below the last one taken, by more than
+/// the selection's p, computed in fp32, differs from ours: equal scores give p that are the edge itself.
 double ThresholdCurve::threshold(double wanted, double always, double Bin::*what) const {
   double kept = always;
   int bin = kBins;
   while (bin > 0 && kept < wanted) kept += bins_[--bin].*what;
   if (bin == 0) return 0;
   const double lower_edge = std::exp2(static_cast<double>(bin - 1) / kBinsPerOctave - kOctaves);
-  return std::nextafter(lower_edge, 0.0);
+  constexpr double kRounding = 1e-5;
+  return lower_edge * (1 - kRounding);
 }
 
 namespace {

@@ -24,8 +24,8 @@ class ThresholdCurve {
   /// Rows that do not count in recall (SEMANTICS 9) add no mass.
   void add_row(std::span<const float> scores, std::span<const float> target, bool counts_in_recall);
 
-  /// The largest threshold that keeps at least this share of all visible blocks, or of T's mass; 0 if only keeping
-  /// everything does.
+  /// The threshold, as high as the bins can tell, that keeps at least this share of all visible blocks, or of T's mass; 0
+  /// if that takes the first bin.
   double for_density(double density) const;
   double for_recall(double recall) const;
 

@@ -93,7 +93,10 @@ struct ReportOptions {
 /// `report RUN_OR_GATES --out FILE`: writes one HTML page on a run or on gates, and prints its path.
 int report_command(const ReportOptions& options);
 
-/// How a prefill attends by `method` ("dense", or a scoring method) and `rule`, with the per-head values and dense layers of
+/// Throws usage Errors of what can be told without a model: methods that are not known, values out of range.
+void check_choices(const std::vector<std::string>& methods, const SelectionFlags& selection);
+
+/// How a prefill attends by the scoring method and `rule`, with the per-head values and dense layers of
 /// the flags. Throws usage Errors.
 AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
                       const SelectionFlags& selection, const SelectionRule& rule, const GateSet* gates,

@@ -1,6 +1,7 @@
 #include "trainer/eval/forward_pass.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "src/core/error.h"
 #include "trainer/plan_backend.h"
@@ -17,6 +18,15 @@ TokenSequence one_sequence(std::span<const int32_t> ids) {
   sequence.ids.assign(ids.begin(), ids.end());
   sequence.cu_seqlens = {0, static_cast<int64_t>(ids.size())};
   return sequence;
+}
+
+/// Layers are checked one by one as they are computed; what is left are the final norm and the head.
+void check_finite(const std::vector<float>& values) {
+  for (const float value : values) {
+    if (!std::isfinite(value))
+      fail(
+          "NaN or infinity in the base model's logits: the weights of its final norm or lm_head are damaged");
+  }
 }
 
 }  // namespace
@@ -208,8 +218,7 @@ void ForwardPass::read_scalars(const AttentionPlan& plan) {
     if (host[model_.num_layers * heads + layer] != 0) {
       fail(
           "NaN or infinity in the base model's activations of layer {}: the model's weights are damaged, or "
-          "do not fit its "
-          "config.json",
+          "do not fit its config.json",
           layer);
     }
     const bool dense = !plan.method || layer < plan.dense_layers;
@@ -243,6 +252,7 @@ std::vector<float> ForwardPass::nll(std::span<const int32_t> targets) {
   std::vector<float> host(rows_);
   backend_.copy(*queue_, out, Tensor(host.data(), DType::kF32, shape));
   backend_.synchronize(*queue_);
+  check_finite(host);
   return host;
 }
 
@@ -256,6 +266,7 @@ std::vector<float> ForwardPass::last_logits() {
   backend_.synchronize(*queue_);
   std::vector<float> host(model_.vocab_size);
   convert_to_f32(stored.data(), logits.dtype(), model_.vocab_size, host.data());
+  check_finite(host);
   return host;
 }
 

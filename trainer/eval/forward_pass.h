@@ -56,10 +56,11 @@ class ForwardPass {
   /// One more token after those of `cache`, attending densely to all of them and itself. The cache grows by it.
   void decode(int32_t id, KvCache& cache);
 
-  /// After prefill: nll[t] in nats of targets[t] as the token after position t; targets < 0 are left out (0).
+  /// After prefill: nll[t] in nats of targets[t] as the token after position t; targets < 0 are left out (0). Throws
+  /// Error if a logit is not finite.
   std::vector<float> nll(std::span<const int32_t> targets);
 
-  /// Logits [vocab] after the last token of prefill() or decode().
+  /// Logits [vocab] after the last token of prefill() or decode(). Throws Error if one is not finite.
   std::vector<float> last_logits();
 
   /// Blocks that the last prefill kept, by layer and head, of how many a dense one visits for one head; dense layers count

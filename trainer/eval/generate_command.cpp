@@ -63,6 +63,10 @@ AttentionPlan plan_of_flags(const EvalGenerateOptions& options, const EvalModel&
 }  // namespace
 
 int generate_command(const EvalGenerateOptions& options) {
+  for (const std::string& stop : options.stops) {
+    if (stop.empty()) fail_usage("--stop \"\" would end every answer at once");
+  }
+  check_choices({}, options.selection);
   const std::string prompt = read_prompt(options);
   // The tokenizer alone says how long the prompt is, which decides how much memory the model is given.
   const Tokenizer tokenizer(options.model.model);

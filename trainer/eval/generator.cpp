@@ -25,6 +25,28 @@ void add_id(std::vector<int32_t>& ids, int64_t id) {
   if (std::find(ids.begin(), ids.end(), value) == ids.end()) ids.push_back(value);
 }
 
+/// Whether bytes yet to come can make a character of `rest`, which is none.
+bool may_become_character(std::string_view rest) {
+  const auto lead = static_cast<unsigned char>(rest.front());
+  const size_t length = lead >= 0xc2 && lead < 0xe0   ? 2
+                        : lead >= 0xe0 && lead < 0xf0 ? 3
+                        : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                      : 0;
+  return rest.size() < length && std::all_of(rest.begin() + 1, rest.end(), [](char byte) {
+           return (static_cast<unsigned char>(byte) & 0xc0U) == 0x80;
+         });
+}
+
+/// Bytes of `text` before a character at its end that is not whole yet. Bytes that can never become one count as they are.
+size_t whole_characters(std::string_view text) {
+  size_t at = 0;
+  for (;;) {
+    at += valid_utf8_prefix(text.substr(at));
+    if (at == text.size() || may_become_character(text.substr(at))) return at;
+    ++at;
+  }
+}
+
 double density_of(const ForwardPass& pass) {
   double kept = 0;
   double all = 0;
@@ -65,18 +87,16 @@ std::vector<int32_t> stop_ids_of(const EvalModel& model) {
 std::string_view TextStream::add(std::string_view bytes) {
   if (stopped_) return {};
   text_ += bytes;
-  size_t certain = shown_ + valid_utf8_prefix(std::string_view(text_).substr(shown_));
-  // A character that is not whole yet is waited for; bytes that can never become one are shown as they are.
-  constexpr size_t kLongestCharacter = 4;
-  if (text_.size() - certain >= kLongestCharacter) certain = text_.size();
-  for (const std::string& stop : stops_) {
-    const size_t found = text_.find(stop, shown_ >= stop.size() ? shown_ - stop.size() : 0);
-    if (found != std::string::npos) {
-      text_.resize(found);
-      stopped_ = true;
-      return release(std::max(found, shown_));
-    }
-    // The end of the text may be the beginning of a stop.
+  // Nothing that may begin a stop has been shown. Of several stops, the first in the text counts.
+  size_t found = std::string::npos;
+  for (const std::string& stop : stops_) found = std::min(found, text_.find(stop, shown_));
+  if (found != std::string::npos) {
+    text_.resize(found);
+    stopped_ = true;
+    return release(found);
+  }
+  size_t certain = shown_ + whole_characters(std::string_view(text_).substr(shown_));
+  for (const std::string& stop : stops_) {  // the end of the text may be the beginning of a stop
     for (size_t length = std::min(stop.size() - 1, text_.size() - shown_); length > 0; --length) {
       if (std::string_view(text_).substr(text_.size() - length) == std::string_view(stop).substr(0, length)) {
         certain = std::min(certain, text_.size() - length);

@@ -52,9 +52,11 @@ class Generator {
 /// Text that arrives token by token: what may already be shown, and whether a stop text has come.
 class TextStream {
  public:
+  /// No stop may be empty.
   explicit TextStream(std::vector<std::string> stops) : stops_(std::move(stops)) {}
 
-  /// The next bytes. Returns the text that is now certain: whole characters, none of which may begin a stop text.
+  /// The next bytes. Returns the text that is now certain: whole characters (bytes
+  /// that are none stand for themselves), none of which may begin a stop text.
   std::string_view add(std::string_view bytes);
   /// What was held back, once nothing follows.
   std::string_view finish();

@@ -13,10 +13,7 @@ std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, 
   std::optional<TokenizerEncoder> encoder;
   if (model.tokenizer() != nullptr)
     encoder.emplace(model.shared_tokenizer(), detect_chat_format(*model.tokenizer()));
-  std::vector<std::vector<int32_t>> documents = read_documents(data, encoder ? &*encoder : nullptr);
-  if (flags.documents > 0 && static_cast<int64_t>(documents.size()) > flags.documents)
-    documents.resize(flags.documents);
-  return documents;
+  return read_documents(data, encoder ? &*encoder : nullptr, flags.documents);
 }
 
 std::vector<std::vector<int32_t>> held_out_windows(const HeldOutFlags& flags, const EvalModel& model,

@@ -31,6 +31,7 @@ std::vector<AttentionPlan> plans_of(const EvalPerplexityOptions& options, const 
 }  // namespace
 
 int eval_perplexity_command(const EvalPerplexityOptions& options) {
+  check_choices(options.methods, options.selection);
   EvalModel model(options.model, *std::max_element(options.lengths.begin(), options.lengths.end()));
   log::info("{} on {}: {} layers, blocks of {}", options.model.model, model.backend().name(),
             model.config().num_layers, model.block_size());

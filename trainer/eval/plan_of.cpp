@@ -4,6 +4,11 @@
 
 namespace seer {
 
+void check_choices(const std::vector<std::string>& methods, const SelectionFlags& selection) {
+  for (const std::string& method : methods) (void)parse_scoring_method(method);
+  (void)selection.rules();
+}
+
 AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
                       const SelectionFlags& selection, const SelectionRule& rule, const GateSet* gates,
                       const ModelConfig& config) {

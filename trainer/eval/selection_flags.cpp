@@ -10,10 +10,11 @@ namespace seer {
 namespace {
 
 void add_values(std::vector<SelectionRule>& rules, const SelectionRule& common, SelectBy by,
-                const std::vector<double>& values, const char* flag, double least, double most) {
+                const std::vector<double>& values, const char* flag, double most) {
+  const bool zero = by == SelectBy::kThreshold;  // keeps whatever has a probability at all
   for (const double value : values) {
-    if (!(value > least && value <= most))
-      fail_usage("{} {}: a value above {} and up to {} was expected", flag, value, least, most);
+    if (!(value >= 0 && value <= most) || (value == 0 && !zero))
+      fail_usage("{} {}: a value {} 0 and up to {} was expected", flag, value, zero ? "from" : "above", most);
     rules.push_back(common);
     rules.back().by = by;
     rules.back().value = value;
@@ -61,10 +62,10 @@ std::vector<SelectionRule> SelectionFlags::rules() const {
   common.min_blocks = min_blocks;
   std::vector<SelectionRule> rules;
   constexpr double kMostTokens = 1e9;
-  add_values(rules, common, SelectBy::kNzRatio, densities, "--density", 0, 1);
-  add_values(rules, common, SelectBy::kThreshold, thresholds, "--threshold", -1e-30, 1);
-  add_values(rules, common, SelectBy::kTokenBudget, token_budgets, "--token-budget", 0, kMostTokens);
-  add_values(rules, common, SelectBy::kTopP, top_p, "--block-top-p", 0, 1);
+  add_values(rules, common, SelectBy::kNzRatio, densities, "--density", 1);
+  add_values(rules, common, SelectBy::kThreshold, thresholds, "--threshold", 1);
+  add_values(rules, common, SelectBy::kTokenBudget, token_budgets, "--token-budget", kMostTokens);
+  add_values(rules, common, SelectBy::kTopP, top_p, "--block-top-p", 1);
   if (by_head()) {
     if (!rules.empty()) fail_usage("--values and --calibrated are rules of their own: leave the others out");
     rules.push_back(common);

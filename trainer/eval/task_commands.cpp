@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <bit>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -21,23 +24,32 @@ std::string text_of(const std::optional<double>& figure) {
   return figure ? fmt::format("{:.2f}", *figure) : "-";
 }
 
+/// Tells thresholds by head apart: the same file may hold others after another calibration.
+uint64_t hash_of(const std::vector<std::vector<float>>& values) {
+  uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
+  for (const std::vector<float>& layer : values) {
+    for (const float value : layer) hash = (hash ^ std::bit_cast<uint32_t>(value)) * 0x100000001b3ULL;
+  }
+  return hash;
+}
+
 Json settings_of(const EvalTaskOptions& options, const std::vector<Contender>& contenders) {
   Json names = Json::array();
-  for (const Contender& contender : contenders) names.push_back(contender.name);
+  bool last_block_dense = false;
+  Json thresholds;
+  for (const Contender& contender : contenders) {
+    names.push_back(contender.name);
+    last_block_dense |= contender.plan.rule.dense_last_rows > 0;  // by a flag or the gates' config.json
+    if (!contender.plan.values.empty()) thresholds = fmt::format("{:016x}", hash_of(contender.plan.values));
+  }
   const SelectionFlags& s = options.selection;
-  return {{"model", options.model.model},
-          {"gates", options.model.gates},
-          {"precision", options.model.precision},
-          {"block", options.model.block_size},
-          {"contenders", names},
-          {"template", options.prompt_template},
-          {"last_block_dense", s.last_block_dense},
-          {"no_diagonal", s.no_diagonal},
-          {"sink_blocks", s.sink_blocks},
-          {"local_blocks", s.local_blocks},
-          {"min_blocks", s.min_blocks},
-          {"dense_layers", s.dense_layers},
-          {"values", s.values_file}};
+  return {{"model", options.model.model},        {"gates", options.model.gates},
+          {"device", options.model.device},      {"precision", options.model.precision},
+          {"block", options.model.block_size},   {"contenders", names},
+          {"template", options.prompt_template}, {"last_block_dense", last_block_dense},
+          {"no_diagonal", s.no_diagonal},        {"sink_blocks", s.sink_blocks},
+          {"local_blocks", s.local_blocks},      {"min_blocks", s.min_blocks},
+          {"dense_layers", s.dense_layers},      {"thresholds_by_head", thresholds}};
 }
 
 /// The dense model first, then every method with every rule.
@@ -127,10 +139,16 @@ void print_ruler(const std::vector<Contender>& contenders, const std::vector<int
       summaries.push_back(summarise_ruler(results.scores(contender.name, length)));
     }
     TextTable table(header);
-    for (size_t row = 0; row < summaries.front().rows.size(); ++row) {
-      std::vector<std::string> cells = {summaries.front().rows[row].task};
-      for (const RulerSummary& summary : summaries) cells.push_back(text_of(summary.rows[row].figure.score));
-      table.add_row(cells);
+    for (const RulerTask& task : ruler_tasks()) {
+      std::vector<std::string> cells = {std::string(task.name)};
+      bool answered = false;  // an interrupted run leaves tasks that not everyone has answered
+      for (const RulerSummary& summary : summaries) {
+        const auto row = std::find_if(summary.rows.begin(), summary.rows.end(),
+                                      [&](const auto& r) { return r.task == task.name; });
+        cells.push_back(row == summary.rows.end() ? "-" : text_of(row->figure.score));
+        answered |= row != summary.rows.end();
+      }
+      if (answered) table.add_row(cells);
     }
     table.add_rule();
     std::vector<std::string> average = {"average"};
@@ -170,6 +188,7 @@ void print_longbench(const std::vector<Contender>& contenders, const TaskResults
 }  // namespace
 
 int eval_ruler_command(const EvalRulerOptions& options) {
+  check_choices(options.methods, options.selection);
   const int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
   // Files of RULER's scripts were made by other tokenizers' counts: they may be a little longer here.
   EvalModel model(options.model, options.data.empty() ? longest : longest + longest / 4 + 1024);
@@ -182,6 +201,8 @@ int eval_ruler_command(const EvalRulerOptions& options) {
   settings["seed"] = options.seed;
   settings["data"] = options.data;
   settings["haystack"] = options.haystack;
+  settings["squad"] = options.squad;
+  settings["hotpotqa"] = options.hotpotqa;
   TaskResults results(options.results, "ruler", settings.dump());
   Generator generator(model, methods_of(contenders));
   const std::vector<std::string> names = ruler_names(options);
@@ -199,6 +220,7 @@ int eval_ruler_command(const EvalRulerOptions& options) {
 }
 
 int eval_longbench_command(const EvalLongBenchOptions& options) {
+  check_choices(options.methods, options.selection);
   constexpr int64_t kPublishedRoom = 500;
   std::vector<std::string> names = options.tasks;
   if (names.empty()) {
@@ -207,6 +229,10 @@ int eval_longbench_command(const EvalLongBenchOptions& options) {
   const ModelConfig config = load_model_config(options.model.model);
   const int64_t most_prompt = options.max_prompt_tokens > 0 ? options.max_prompt_tokens
                                                             : config.max_position_embeddings - kPublishedRoom;
+  if (most_prompt < 1) {
+    fail_usage("{} has {} positions, no more than answers are left room for: give --max-prompt-tokens",
+               options.model.model, config.max_position_embeddings);
+  }
   int64_t longest_answer = 0;
   for (const std::string& name : names)
     longest_answer = std::max(longest_answer, longbench_task(name).tokens_to_generate);

@@ -52,9 +52,11 @@ TaskResults::TaskResults(const fs::path& file, const std::string& benchmark, con
 
 void TaskResults::read(const std::string& text, const std::string& header) {
   const size_t whole = text.rfind('\n') + 1;  // 0 if there is no line end
-  if (whole < text.size()) {
-    log::warn("{}: the last line was cut off and is dropped", path_.string());
-    write_file_atomically(path_, text.substr(0, whole));
+  if (whole == 0) {                           // a crash came before the header was written
+    const std::string begun = to_line(Json::parse(header));
+    if (!begun.starts_with(text)) fail_other_file();
+    write_file_atomically(path_, begun);
+    return;
   }
   int64_t line = 0;
   for (size_t begin = 0; begin < whole; ++line) {
@@ -67,7 +69,7 @@ void TaskResults::read(const std::string& text, const std::string& header) {
         const Json wanted = Json::parse(header);
         if (json.at("kind") != "tasks" || json.at("benchmark") != wanted["benchmark"] ||
             json.at("version") != 1)
-          fail_usage("{} holds other results: name another --results file", path_.string());
+          fail_other_file();
         if (json.at("settings") != wanted["settings"]) {
           fail_usage(
               "{} holds results of other settings ({}): name another --results file, or move that one away",
@@ -85,9 +87,14 @@ void TaskResults::read(const std::string& text, const std::string& header) {
            path_.string(), line + 1, error.what());
     }
   }
-  if (line == 0) {  // a crash came before the header
-    write_file_atomically(path_, to_line(Json::parse(header)));
+  if (whole < text.size()) {  // not before the file has proved to be ours
+    log::warn("{}: the last line was cut off and is dropped", path_.string());
+    write_file_atomically(path_, text.substr(0, whole));
   }
+}
+
+void TaskResults::fail_other_file() const {
+  fail_usage("{} holds other results: name another --results file", path_.string());
 }
 
 void TaskResults::keep(Answer answer) {

@@ -51,6 +51,7 @@ class TaskResults {
 
   void read(const std::string& text, const std::string& header);
   void keep(Answer answer);
+  [[noreturn]] void fail_other_file() const;
 
   std::filesystem::path path_;
   std::vector<Answer> answers_;

@@ -26,7 +26,7 @@ std::vector<double> all_values(const std::vector<const PerplexityRow*>& rows, He
 }
 
 std::string setting_name(const PerplexityRow& row) {
-  return fmt::format("{} {:g}", row.rule, row.value);
+  return row.rule + " " + value_text(row);
 }
 
 /// One row of pictures, a setting each, with a common range.

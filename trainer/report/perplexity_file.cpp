@@ -58,6 +58,10 @@ class Object {
     }
     return value;
   }
+  /// null is NaN.
+  double finite_or_null(const char* key) const {
+    return measured(key, std::numeric_limits<double>::lowest(), std::numeric_limits<double>::max());
+  }
   double share(const char* key) const { return measured(key, 0, 1 + 1e-6); }
   double positive_measured(const char* key) const {
     return measured(key, std::numeric_limits<double>::min(), std::numeric_limits<double>::max());
@@ -108,7 +112,7 @@ class Object {
 PerplexityRow read_row(const Object& json) {
   PerplexityRow row{.method = json.text("method"),
                     .rule = json.text("rule"),
-                    .value = json.number("value"),
+                    .value = json.finite_or_null("value"),
                     .density = json.share("density"),
                     .perplexity = json.positive_measured("perplexity"),
                     .change = json.measured("change", -1, std::numeric_limits<double>::max()),

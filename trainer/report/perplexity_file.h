@@ -7,7 +7,8 @@
 //         "recall":0.785,"prefill_seconds":0.4,"speedup":3.0,
 //         "density_by_head":[[..heads..], ..layers..],"recall_by_head":[[..], ..]}]}]}
 //
-// A measured value that is null was not measured (the oracle has no prefill time of its own). Keys this version does not
+// A measured value that is null was not measured (the oracle has no prefill time of its own); a rule whose value is null
+// has one for every head. Keys this version does not
 // know are ignored, so that later ones may say more.
 #pragma once
 

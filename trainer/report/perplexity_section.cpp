@@ -62,8 +62,8 @@ Series empty_series(const PerplexityRow& row, bool name_rule) {
 }
 
 std::string tip_of(const PerplexityRow& row, const std::string& name) {
-  std::string tip = fmt::format("{}, {} {:g}: {} % kept, perplexity {} ({} %), recall {} %", name, row.rule,
-                                row.value, percent(row.density), fixed(row.perplexity, 2),
+  std::string tip = fmt::format("{}, {} {}: {} % kept, perplexity {} ({} %), recall {} %", name, row.rule,
+                                value_text(row), percent(row.density), fixed(row.perplexity, 2),
                                 percent(row.change, 2), percent(row.recall));
   if (std::isfinite(row.speedup)) tip += fmt::format(", prefill {}×", fixed(row.speedup, 2));
   return tip;
@@ -232,7 +232,7 @@ std::string rows_table(const PerplexityLength& length) {
   table.rows.push_back({"dense", "", "", "100", fixed(length.dense_perplexity, 2), "0", "100",
                         significant(length.dense_prefill_seconds, 3), "1"});
   for (const PerplexityRow& row : length.rows) {
-    table.rows.push_back({row.method, row.rule, fmt::format("{:g}", row.value), percent(row.density, 2),
+    table.rows.push_back({row.method, row.rule, value_text(row), percent(row.density, 2),
                           fixed(row.perplexity, 2), percent(row.change, 2), percent(row.recall),
                           significant(row.prefill_seconds, 3), fixed(row.speedup, 2)});
   }
@@ -263,6 +263,10 @@ std::string length_part(const std::string& id, const PerplexityLength& length) {
 }
 
 }  // namespace
+
+std::string value_text(const PerplexityRow& row) {
+  return std::isnan(row.value) ? "by head" : fmt::format("{:g}", row.value);
+}
 
 std::string perplexity_section(const Report& report) {
   if (report.perplexity.empty()) return "";

@@ -24,7 +24,7 @@ struct GateCurves {
 struct PerplexityRow {
   std::string method;  ///< gate, oracle, or a training-free baseline: minmax, mean, window, ...
   std::string rule;    ///< nz_ratio, threshold, token_budget or top_p
-  double value = 0;    ///< The rule's parameter
+  double value = 0;    ///< The rule's parameter; NaN: every head has its own
   double density = 0;  ///< Kept share of the causal blocks
   double perplexity = 0;
   double change = 0;  ///< perplexity / dense perplexity - 1
