@@ -74,7 +74,8 @@ TEST_F(PerplexityFile, ReadsEveryKey) {
 TEST_F(PerplexityFile, NullIsNotMeasured) {
   Json json = test::sample_perplexity_json(2, 2);
   json["gates"] = nullptr;
-  for (const char* key : {"density", "perplexity", "change", "recall", "density_by_head", "recall_by_head"}) {
+  for (const char* key :
+       {"density", "perplexity", "change", "recall", "density_by_head", "recall_by_head", "value"}) {
     json["lengths"][0]["rows"][0][key] = nullptr;
   }
   json["lengths"][0]["dense"]["prefill_seconds"] = nullptr;
@@ -82,6 +83,7 @@ TEST_F(PerplexityFile, NullIsNotMeasured) {
   const Perplexity read_back = read(json.dump());
   const PerplexityRow& row = read_back.lengths[0].rows[0];
   EXPECT_EQ(read_back.gates, "");
+  EXPECT_TRUE(std::isnan(row.value)) << "thresholds by head";
   EXPECT_TRUE(std::isnan(row.density) && std::isnan(row.perplexity) && std::isnan(row.recall));
   EXPECT_TRUE(row.density_by_head.empty() && row.recall_by_head.empty());
   EXPECT_TRUE(std::isnan(read_back.lengths[0].dense_prefill_seconds));

@@ -1,0 +1,136 @@
+// `eval ruler` and `eval longbench` as their users meet them.
+#include <algorithm>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "src/io/atomic_file.h"
+#include "tests/trainer/eval/eval_files.h"
+#include "tests/trainer/tiny_run.h"
+
+namespace seer::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+class EvalTasks : public testing::Test {
+ protected:
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  ProcessResult run(const std::string& benchmark, const std::vector<std::string>& more) const {
+    std::vector<std::string> command = {"eval",      benchmark, "--model",   nano_model().string(),
+                                        "--threads", "1",       "--results", path("answers.jsonl")};
+    command.insert(command.end(), more.begin(), more.end());
+    return seer_train(command);
+  }
+  ProcessResult ruler(const std::vector<std::string>& more, const std::string& tasks = "vt,cwe",
+                      int samples = 2) const {
+    std::vector<std::string> arguments = {"--gates", path("gates"), "--seq",     "1024",
+                                          "--tasks", tasks,         "--samples", std::to_string(samples)};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run("ruler", arguments);
+  }
+  std::string answers() const { return read_text_file(path("answers.jsonl")); }
+
+  TempDir folder_;
+};
+
+TEST_F(EvalTasks, RulerIsAnsweredOnce) {
+  write_random_gates(path("gates"), nano_model());
+  const ProcessResult first = ruler({"--density", "0.3"});
+  expect_success(first);
+  EXPECT_THAT(first.out, AllOf(HasSubstr("1024 tokens"), HasSubstr("dense"), HasSubstr("gate nz_ratio 0.3"),
+                               HasSubstr("vt"), HasSubstr("cwe"), HasSubstr("average")));
+  const std::string all = answers();
+  EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), 1 + 2 * 2 * 2);
+  const ProcessResult second = ruler({"--density", "0.3"});
+  expect_success(second);
+  EXPECT_EQ(second.out, first.out);
+  EXPECT_EQ(answers(), all) << "nothing was computed again";
+
+  // Interrupted in the second task, where the dense model alone has answered; then one task is asked for.
+  size_t end = 0;
+  for (int line = 0; line < 6; ++line) end = all.find('\n', end) + 1;
+  write_file_atomically(path("answers.jsonl"), all.substr(0, end));
+  const ProcessResult part = ruler({"--density", "0.3"}, "vt");
+  expect_success(part);
+  EXPECT_THAT(part.out, ContainsRegex("cwe[^\n]*[0-9.]+[ |]+-")) << "dense has a score, the gate none";
+  EXPECT_EQ(answers(), all.substr(0, end));
+  // The file goes on as if nothing had happened.
+  const ProcessResult resumed = ruler({"--density", "0.3"});
+  EXPECT_EQ(resumed.out, first.out);
+
+  expect_refusal(ruler({"--density", "0.4"}), kUsage, {"answers.jsonl", "contenders was"});
+  expect_refusal(ruler({"--density", "0.3", "--seed", "1"}), kUsage, {"seed was 42, now 1"});
+  expect_refusal(ruler({"--density", "0.3", "--sink-blocks", "2"}), kUsage, {"sink_blocks was 0, now 2"});
+}
+
+TEST_F(EvalTasks, AnotherCalibrationIsAnotherSetting) {
+  write_random_gates(path("gates"), nano_model());
+  const auto calibrate = [&](const char* density) {
+    expect_success(seer_train({"calibrate", "--model", nano_model().string(), "--gates", path("gates"),
+                               "--threads", "1", "--data", nano_held_out().string(), "--documents", "1",
+                               "--seq", "256", "--density", density}));
+  };
+  const std::vector<std::string> flags = {"--calibrated", "--no-dense"};
+  calibrate("0.3");
+  expect_success(ruler(flags, "vt", 1));
+  expect_success(ruler(flags, "vt", 1));
+  calibrate("0.6");
+  expect_refusal(ruler(flags, "vt", 1), kUsage, {"thresholds_by_head was"});
+}
+
+TEST_F(EvalTasks, RulerRefuses) {
+  expect_refusal(run("ruler", {"--no-dense", "--seq", "512", "--tasks", "vt"}), kUsage, {"nothing to run"});
+  expect_refusal(run("ruler", {"--methods", "window", "--seq", "512", "--tasks", "vt"}), kUsage,
+                 {"--methods window", "--density"});
+  expect_refusal(run("ruler", {"--methods", "windows", "--seq", "512"}), kUsage, {"windows"});
+  expect_refusal(run("ruler", {"--seq", "512", "--tasks", "vtt"}), kUsage, {"vtt"});
+  const TinyRun tiny;
+  expect_refusal(
+      seer_train({"eval", "ruler", "--model", tiny.model().string(), "--results", path("none.jsonl")}),
+      kFailure, {"no tokenizer.json"});
+}
+
+TEST_F(EvalTasks, LongBenchByLength) {
+  std::filesystem::create_directories(path("data"));
+  std::string lines;
+  for (const int length : {1234, 5678}) {
+    std::string context;
+    for (int i = 0; i < 300; ++i) context += fmt::format("Word {} of a story. ", i);
+    lines += Json{{"input", "Who?"},     {"context", context}, {"answers", {"a ship"}},  {"length", length},
+                  {"dataset", "qasper"}, {"language", "en"},   {"all_classes", nullptr}, {"_id", "0"}}
+                 .dump() +
+             "\n";
+  }
+  write_file_atomically(path("data/qasper_e.jsonl"), lines);
+  const std::vector<std::string> flags = {
+      "--data",  path("data"), "--methods",           "window", "--density", "0.5",
+      "--block", "16",         "--max-prompt-tokens", "300"};
+  const ProcessResult first = run("longbench", flags);
+  expect_success(first);
+  EXPECT_THAT(first.out, AllOf(HasSubstr("window nz_ratio 0.5"), HasSubstr("0-4k"), HasSubstr("qasper"),
+                               HasSubstr("density 1.0000")));
+  const std::string all = answers();
+  EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), 1 + 2 * 2);
+  EXPECT_EQ(run("longbench", flags).out, first.out);
+  EXPECT_EQ(answers(), all);
+
+  expect_refusal(run("ruler", {"--seq", "512"}), kUsage, {"answers.jsonl", "other results"});
+  std::filesystem::create_directories(path("empty"));
+  expect_refusal(run("longbench", {"--data", path("empty")}), kFailure, {"empty"});
+}
+
+TEST_F(EvalTasks, LongBenchNeedsRoomForAnswers) {
+  const TinyRun tiny(TinyRun::Layout::kJoined, {.max_positions = 400});
+  write_file_atomically(path("qasper_e.jsonl"), "{}\n");
+  expect_refusal(seer_train({"eval", "longbench", "--model", tiny.model().string(), "--results",
+                             path("none.jsonl"), "--data", path("")}),
+                 kUsage, {"400 positions", "--max-prompt-tokens"});
+}
+
+}  // namespace
+}  // namespace seer::test

@@ -1,0 +1,116 @@
+// `generate` as its users meet it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "data/chat_template.h"
+#include "src/io/atomic_file.h"
+#include "tests/trainer/eval/eval_files.h"
+#include "tests/trainer/tiny_run.h"
+#include "trainer/eval/generator.h"
+
+namespace seer::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* kPrompt = "The captain looked at the sea, and then he";
+
+class GenerateCommand : public testing::Test {
+ protected:
+  static ProcessResult run(const std::vector<std::string>& more, const Process::Options& process = {}) {
+    std::vector<std::string> command = {
+        "generate", "--model", nano_model().string(), "--threads", "1", "--max-new-tokens", "12"};
+    command.insert(command.end(), more.begin(), more.end());
+    return seer_train(command, process);
+  }
+  static std::string answer(const std::vector<std::string>& more, const Process::Options& process = {}) {
+    const ProcessResult result = run(more, process);
+    expect_success(result);
+    return result.out;
+  }
+  /// What Generator says after these ids.
+  static std::string expected(const std::string& text, const EncodeOptions& encode) {
+    EvalModel model(on_one_thread(nano_model()), 200);
+    Generator generator(model, {});
+    return generator
+               .generate(model.tokenizer()->encode(text, encode), {},
+                         {.max_new_tokens = 12, .stop_ids = stop_ids_of(model)})
+               .text +
+           "\n";
+  }
+
+  TempDir folder_;
+};
+
+TEST_F(GenerateCommand, GoesOnFromThePrompt) {
+  const std::string plain = answer({"--prompt", kPrompt});
+  EXPECT_EQ(plain, expected(kPrompt, {}));
+  EXPECT_GT(plain.size(), 5U);
+  write_file_atomically(folder_ / "prompt.txt", kPrompt);
+  EXPECT_EQ(answer({"--prompt-file", (folder_ / "prompt.txt").string()}), plain);
+  EXPECT_EQ(answer({"--prompt-file", "-"}, {.input = kPrompt}), plain);
+  EXPECT_EQ(answer({"--prompt", kPrompt, "--method", "dense"}), plain);
+  EXPECT_EQ(answer({"--prompt", kPrompt, "--stream-weights"}), plain);
+  const std::string stop = plain.substr(4, 2);
+  EXPECT_EQ(answer({"--prompt", kPrompt, "--stop", stop}), plain.substr(0, plain.find(stop)) + "\n");
+  EXPECT_EQ(answer({"--prompt", kPrompt, "--method", "window", "--density", "1", "--block", "16"}), plain);
+}
+
+TEST_F(GenerateCommand, SamplesBySeed) {
+  const auto with_seed = [&](const char* seed) {
+    return answer({"--prompt", kPrompt, "--temperature", "1", "--top-p", "0.9", "--seed", seed});
+  };
+  EXPECT_EQ(with_seed("1"), with_seed("1"));
+  EXPECT_NE(with_seed("1"), with_seed("2"));
+}
+
+TEST_F(GenerateCommand, ChatsInTheModelsFormat) {
+  const Tokenizer tokenizer(nano_model());
+  const auto format = detect_chat_format(tokenizer);
+  ASSERT_TRUE(format.has_value());
+  const std::vector<ChatMessage> messages = {{"system", "Be brief."}, {"user", kPrompt}};
+  EXPECT_EQ(answer({"--prompt", kPrompt, "--chat", "--system", "Be brief."}),
+            expected(render_chat(*format, messages, true), {.add_special_tokens = false}));
+  EXPECT_EQ(
+      answer({"--prompt", kPrompt, "--chat"}),
+      expected(render_chat(*format, std::span(messages).subspan(1), true), {.add_special_tokens = false}));
+}
+
+TEST_F(GenerateCommand, UsesGatesAsTheirConfigSays) {
+  write_random_gates(folder_ / "gates", nano_model());
+  std::string prompt;
+  for (int i = 0; i < 12; ++i) prompt += kPrompt;
+  const std::string gates = (folder_ / "gates").string();
+  const ProcessResult by_config = run({"--prompt", prompt, "--gates", gates});
+  expect_success(by_config);
+  const ProcessResult by_flag = run({"--prompt", prompt, "--gates", gates, "--density", "0.5"});
+  EXPECT_EQ(by_flag.out, by_config.out);
+  const auto density = [](const ProcessResult& result) {
+    return result.err.substr(result.err.find("at density"), std::string("at density 0.1234").size());
+  };
+  EXPECT_EQ(density(by_flag), density(by_config));
+  EXPECT_NE(density(by_flag), density(run({"--prompt", prompt, "--gates", gates, "--density", "0.1"})));
+}
+
+TEST_F(GenerateCommand, Refuses) {
+  expect_refusal(run({}), kUsage, {"--prompt"});
+  expect_refusal(run({"--prompt", "a", "--prompt-file", "b"}), kUsage, {"two prompts"});
+  expect_refusal(run({"--prompt-file", (folder_ / "none.txt").string()}), kFailure, {"none.txt"});
+  expect_refusal(run({"--prompt", "a", "--density", "0.1"}), kUsage, {"--gates"});
+  expect_refusal(run({"--prompt", "a", "--method", "window"}), kUsage, {"--method window needs a --density"});
+  expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "0.1,0.2"}), kUsage,
+                 {"one rule", "2"});
+  expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "0.1", "--block-top-p", "0.9"}),
+                 kUsage, {"one rule", "2"});
+  expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "1.5"}), kUsage, {"--density 1.5"});
+  expect_refusal(run({"--prompt", "a", "--method", "best", "--density", "0.5"}), kUsage, {"best"});
+  expect_refusal(run({"--prompt", "a", "--method", "gate", "--density", "0.5"}), kUsage, {"--gates"});
+  expect_refusal(run({"--prompt", "a", "--system", "b"}), kUsage, {"--chat"});
+  expect_refusal(run({"--prompt", "a", "--stop", ""}), kUsage, {"--stop"});
+  const TinyRun tiny;
+  expect_refusal(seer_train({"generate", "--model", tiny.model().string(), "--prompt", "a"}), kFailure,
+                 {tiny.model().string(), "tokenizer.json"});
+}
+
+}  // namespace
+}  // namespace seer::test
