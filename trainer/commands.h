@@ -15,7 +15,6 @@ int export_command(const std::string& source, const std::string& to, const std::
 /// `inspect PATH`: what a model folder, gates folder, run, checkpoint, .safetensors or .pth file holds.
 int inspect_command(const std::string& path);
 
-
 struct TokenizeOptions {
   std::string tokenizer;            ///< Folder or tokenizer.json
   std::optional<std::string> text;  ///< Text, or ids to decode; none: standard input
