@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -10,6 +11,8 @@
 
 namespace seer {
 namespace {
+
+namespace fs = std::filesystem;
 
 /// Every method with every rule; of one threshold by head there is one rule.
 std::vector<AttentionPlan> plans_of(const EvalPerplexityOptions& options, const EvalModel& model) {
@@ -32,6 +35,9 @@ std::vector<AttentionPlan> plans_of(const EvalPerplexityOptions& options, const 
 
 int eval_perplexity_command(const EvalPerplexityOptions& options) {
   check_choices(options.methods, options.selection);
+  const fs::path folder = fs::path(options.json).parent_path();
+  if (!folder.empty() && !fs::is_directory(folder))
+    fail_usage("--json {}: there is no folder {}", options.json, folder.string());
   EvalModel model(options.model, *std::max_element(options.lengths.begin(), options.lengths.end()));
   log::info("{} on {}: {} layers, blocks of {}", options.model.model, model.backend().name(),
             model.config().num_layers, model.block_size());

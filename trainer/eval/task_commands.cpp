@@ -33,23 +33,22 @@ uint64_t hash_of(const std::vector<std::vector<float>>& values) {
   return hash;
 }
 
+/// All that answers depend on, but for the contender, whose name each answer bears: others may be added later.
 Json settings_of(const EvalTaskOptions& options, const std::vector<Contender>& contenders) {
-  Json names = Json::array();
   bool last_block_dense = false;
   Json thresholds;
   for (const Contender& contender : contenders) {
-    names.push_back(contender.name);
     last_block_dense |= contender.plan.rule.dense_last_rows > 0;  // by a flag or the gates' config.json
     if (!contender.plan.values.empty()) thresholds = fmt::format("{:016x}", hash_of(contender.plan.values));
   }
   const SelectionFlags& s = options.selection;
-  return {{"model", options.model.model},        {"gates", options.model.gates},
-          {"device", options.model.device},      {"precision", options.model.precision},
-          {"block", options.model.block_size},   {"contenders", names},
-          {"template", options.prompt_template}, {"last_block_dense", last_block_dense},
-          {"no_diagonal", s.no_diagonal},        {"sink_blocks", s.sink_blocks},
-          {"local_blocks", s.local_blocks},      {"min_blocks", s.min_blocks},
-          {"dense_layers", s.dense_layers},      {"thresholds_by_head", thresholds}};
+  return {{"model", options.model.model},         {"gates", options.model.gates},
+          {"device", options.model.device},       {"precision", options.model.precision},
+          {"block", options.model.block_size},    {"template", options.prompt_template},
+          {"last_block_dense", last_block_dense}, {"no_diagonal", s.no_diagonal},
+          {"sink_blocks", s.sink_blocks},         {"local_blocks", s.local_blocks},
+          {"min_blocks", s.min_blocks},           {"dense_layers", s.dense_layers},
+          {"thresholds_by_head", thresholds}};
 }
 
 /// The dense model first, then every method with every rule.

@@ -63,7 +63,10 @@ TEST_F(EvalTasks, RulerIsAnsweredOnce) {
   const ProcessResult resumed = ruler({"--density", "0.3"});
   EXPECT_EQ(resumed.out, first.out);
 
-  expect_refusal(ruler({"--density", "0.4"}), kUsage, {"answers.jsonl", "contenders was"});
+  // Another density joins: the dense model's answers are there.
+  expect_success(ruler({"--density", "0.3,0.4"}));
+  const std::string more = answers();
+  EXPECT_EQ(std::count(more.begin(), more.end(), '\n'), 1 + 2 * 2 * 3);
   expect_refusal(ruler({"--density", "0.3", "--seed", "1"}), kUsage, {"seed was 42, now 1"});
   expect_refusal(ruler({"--density", "0.3", "--sink-blocks", "2"}), kUsage, {"sink_blocks was 0, now 2"});
 }
