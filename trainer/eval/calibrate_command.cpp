@@ -65,6 +65,7 @@ int calibrate_command(const CalibrateOptions& options) {
                    fmt::format(fmt::runtime(format), range.most)});
   };
   std::vector<std::vector<double>> values;
+  values.reserve(thresholds.size());
   for (const std::vector<float>& layer : thresholds) values.emplace_back(layer.begin(), layer.end());
   add("threshold", mean_of(values), range_of(values), "{:.3g}");
   add("density", reached.mean_density(), range_of(reached.density), "{:.4f}");
