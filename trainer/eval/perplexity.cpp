@@ -45,6 +45,7 @@ class PerplexityRun {
 
   void measure_recall(std::vector<SparseResult>& rows) {
     std::vector<RecallTask> tasks;
+    tasks.reserve(rows.size());
     for (const SparseResult& row : rows) tasks.push_back({*row.plan.method, row.plan.rule, row.plan.values});
     RecallPass pass(model_.backend(), model_.config(), model_.weights(), model_.gates(), length_,
                     model_.block_size(), std::move(tasks));
