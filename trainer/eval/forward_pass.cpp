@@ -85,7 +85,7 @@ int64_t ForwardPass::head_rows() const {
   return std::clamp<int64_t>(static_cast<int64_t>(kLogitBytes / row_bytes), 1, options_.max_tokens);
 }
 
-/// The most that any of the methods, or one row of decoding, takes: everything is run on a backend that does nothing.
+/// The most that any of the methods takes: each is run on a backend that does nothing. One row of decoding takes less.
 size_t ForwardPass::plan_arena() {
   PlanBackend plan(backend_);
   const auto queue = plan.make_queue("plan");
