@@ -68,7 +68,8 @@ std::vector<Contender> contenders_of(const EvalTaskOptions& options, const EvalM
       SelectionFlags one = options.selection;
       one.densities = one.thresholds = one.token_budgets = one.top_p = {};
       AttentionPlan plan = plan_of(options.model, method, one, rule, model.gates(), model.config());
-      contenders.push_back({.name = fmt::format("{} {}", method, rule_text(plan)), .plan = std::move(plan)});
+      const std::string name = fmt::format("{} {}", method, rule_text(plan));
+      contenders.push_back({.name = name, .plan = std::move(plan)});
     }
   }
   if (contenders.empty()) fail_usage("nothing to run: --no-dense, and neither --gates nor --methods");
