@@ -53,9 +53,9 @@ int calibrate_command(const CalibrateOptions& options) {
   // What was found is measured by the selection that will use it.
   SelectionRule rule;
   rule.by = SelectBy::kThreshold;
-  RecallPass check(model.backend(), model.config(), model.weights(), model.gates(), options.length,
-                   model.block_size(),
-                   {{.method = {.kind = ScoringMethod::Kind::kGate}, .rule = rule, .values = thresholds}});
+  RecallPass check(
+      model.backend(), model.config(), model.weights(), model.gates(), options.length, model.block_size(),
+      {{.method = ScoringMethod{.kind = ScoringMethod::Kind::kGate}, .rule = rule, .values = thresholds}});
   for (const std::vector<int32_t>& window : windows) check.add(window);
   const RecallResult reached = check.results().front();
   TextTable table({"", "mean", "least head", "most head"});

@@ -101,6 +101,13 @@ void check_choices(const std::vector<std::string>& methods, const SelectionFlags
 AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
                       const SelectionFlags& selection, const SelectionRule& rule, const GateSet* gates,
                       const ModelConfig& config);
+/// The rules of the flags for `method`; without any, the one that the gates' config.json asks for. A usage Error if there are
+/// no gates either.
+std::vector<SelectionRule> rules_for(const std::string& method, const SelectionFlags& selection,
+                                     const GateSet* gates);
+/// The same where there can be but one.
+SelectionRule one_rule_for(const std::string& method, const SelectionFlags& selection, const GateSet* gates);
+
 /// "nz_ratio 0.1", or "threshold by head"
 std::string rule_text(const AttentionPlan& plan);
 

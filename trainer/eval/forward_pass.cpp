@@ -31,19 +31,17 @@ void check_finite(const std::vector<float>& values) {
 
 }  // namespace
 
-Buffer upload_by_head(Backend& backend, const ModelConfig& model,
-                      const std::vector<std::vector<float>>& values) {
-  if (values.empty()) return {};
+void upload_by_head(Backend& backend, Queue& queue, const ModelConfig& model,
+                    const std::vector<std::vector<float>>& values, Buffer& to) {
+  if (values.empty()) return;
   std::vector<float> flat;
   for (const std::vector<float>& layer : values) flat.insert(flat.end(), layer.begin(), layer.end());
   const Shape shape{model.num_layers, model.num_heads};
   SEER_CHECK(static_cast<int64_t>(flat.size()) == shape.numel(), "{} values for {} layers of {} heads",
              flat.size(), model.num_layers, model.num_heads);
-  Buffer buffer = backend.allocate(flat.size() * sizeof(float), Memory::kDevice);
-  const auto queue = backend.make_queue("values");
-  backend.copy(*queue, ConstTensor(flat.data(), DType::kF32, shape), buffer.tensor(DType::kF32, shape));
-  backend.synchronize(*queue);
-  return buffer;
+  if (to.data() == nullptr) to = backend.allocate(flat.size() * sizeof(float), Memory::kDevice);
+  backend.copy(queue, ConstTensor(flat.data(), DType::kF32, shape), to.tensor(DType::kF32, shape));
+  backend.synchronize(queue);  // the host copy ends here
 }
 
 Tensor values_of_layer(const Buffer& values, const ModelConfig& model, int64_t layer) {
@@ -111,7 +109,7 @@ void ForwardPass::prefill(std::span<const int32_t> ids, const AttentionPlan& pla
   SEER_CHECK(cache == nullptr || cache->capacity() >= static_cast<int64_t>(ids.size()),
              "{} tokens in a cache of {}", ids.size(), cache->capacity());
   batch_.assign(backend_, *queue_, one_sequence(ids));
-  values_ = upload_by_head(backend_, model_, plan.values);
+  upload_by_head(backend_, *queue_, model_, plan.values, values_);
   backend_.fill_zero(*queue_,
                      scalars_.tensor(DType::kF64, Shape{model_.num_layers * (model_.num_heads + 1)}));
   rows_ = static_cast<int64_t>(ids.size());

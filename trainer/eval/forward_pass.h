@@ -25,9 +25,10 @@ struct AttentionPlan {
   std::vector<std::vector<float>> values;  ///< By layer and head, their own rule.value; empty: one for all
 };
 
-/// Numbers by layer and head as an array [L, H] fp32 on the device; an empty Buffer if there are none.
-Buffer upload_by_head(Backend& backend, const ModelConfig& model,
-                      const std::vector<std::vector<float>>& values);
+/// Numbers by layer and head as an array [L, H] fp32 on the device, in `to`, which is allocated if it is empty. Waits for the
+/// queue. Nothing happens without numbers.
+void upload_by_head(Backend& backend, Queue& queue, const ModelConfig& model,
+                    const std::vector<std::vector<float>>& values, Buffer& to);
 /// Those of one layer, [H].
 Tensor values_of_layer(const Buffer& values, const ModelConfig& model, int64_t layer);
 

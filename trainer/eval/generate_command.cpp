@@ -45,19 +45,13 @@ AttentionPlan plan_of_flags(const EvalGenerateOptions& options, const EvalModel&
   const std::string method = !options.method.empty()    ? options.method
                              : model.gates() != nullptr ? "gate"
                                                         : "dense";
-  std::vector<SelectionRule> rules = options.selection.rules();
   if (method == "dense") {
     if (options.selection.any())
       fail_usage("a density or threshold chooses blocks: give --gates, or a --method that chooses");
     return {};
   }
-  if (rules.empty()) {
-    if (model.gates() == nullptr)
-      fail_usage("--method {} needs a --density, --threshold, --token-budget or --block-top-p", method);
-    rules.push_back(rule_of(model.gates()->entry()));
-  }
-  if (rules.size() > 1) fail_usage("one rule was expected, {} were given", rules.size());
-  return plan_of(options.model, method, options.selection, rules.front(), model.gates(), model.config());
+  const SelectionRule rule = one_rule_for(method, options.selection, model.gates());
+  return plan_of(options.model, method, options.selection, rule, model.gates(), model.config());
 }
 
 }  // namespace

@@ -44,11 +44,8 @@ class PerplexityRun {
   };
 
   void measure_recall(std::vector<SparseResult>& rows) {
-    std::vector<RecallTask> tasks;
-    tasks.reserve(rows.size());
-    for (const SparseResult& row : rows) tasks.push_back({*row.plan.method, row.plan.rule, row.plan.values});
     RecallPass pass(model_.backend(), model_.config(), model_.weights(), model_.gates(), length_,
-                    model_.block_size(), std::move(tasks));
+                    model_.block_size(), options_.plans);
     for (const std::vector<int32_t>& window : options_.windows) pass.add(window);
     std::vector<RecallResult> results = pass.results();
     for (size_t i = 0; i < rows.size(); ++i) rows[i].recall = std::move(results[i]);

@@ -27,6 +27,21 @@ AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
   return plan;
 }
 
+std::vector<SelectionRule> rules_for(const std::string& method, const SelectionFlags& selection,
+                                     const GateSet* gates) {
+  std::vector<SelectionRule> rules = selection.rules();
+  if (!rules.empty()) return rules;
+  if (gates == nullptr)
+    fail_usage("method {} needs a --density, --threshold, --token-budget or --block-top-p", method);
+  return {rule_of(gates->entry())};
+}
+
+SelectionRule one_rule_for(const std::string& method, const SelectionFlags& selection, const GateSet* gates) {
+  const std::vector<SelectionRule> rules = rules_for(method, selection, gates);
+  if (rules.size() > 1) fail_usage("one rule was expected, {} were given", rules.size());
+  return rules.front();
+}
+
 std::string rule_text(const AttentionPlan& plan) {
   if (!plan.values.empty()) return fmt::format("{} by head", name_of(plan.rule.by));
   return fmt::format("{} {:g}", name_of(plan.rule.by), plan.rule.value);

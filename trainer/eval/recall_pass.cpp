@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kRecall = 0;
 constexpr int kKept = 1;
-constexpr int64_t kPerTask = 2;
+constexpr int64_t kPerPlan = 2;
 
 }  // namespace
 
@@ -31,16 +31,20 @@ double RecallResult::mean_density() const {
 
 RecallPass::RecallPass(Backend& backend, const ModelConfig& model, FrozenWeights& weights,
                        const GateSet* gates, int64_t max_tokens, int64_t block_size,
-                       std::vector<RecallTask> tasks)
+                       std::vector<AttentionPlan> plans)
     : model_(model),
       gates_(gates),
-      tasks_(std::move(tasks)),
-      slots_(backend.allocate(tasks_.size() * model.num_layers * kPerTask * model.num_heads * sizeof(double),
+      plans_(std::move(plans)),
+      slots_(backend.allocate(plans_.size() * model.num_layers * kPerPlan * model.num_heads * sizeof(double),
                               Memory::kDevice)) {
-  for (const RecallTask& task : tasks_) {
-    if (std::find(methods_.begin(), methods_.end(), task.method) == methods_.end())
-      methods_.push_back(task.method);
-    values_.push_back(upload_by_head(backend, model, task.values));
+  const auto queue = backend.make_queue("values");
+  values_.resize(plans_.size());
+  for (size_t n = 0; n < plans_.size(); ++n) {
+    const AttentionPlan& plan = plans_[n];
+    SEER_CHECK(plan.method.has_value(), "plan {} has no method whose recall could be measured", n);
+    if (std::find(methods_.begin(), methods_.end(), *plan.method) == methods_.end())
+      methods_.push_back(*plan.method);
+    upload_by_head(backend, *queue, model, plan.values, values_[n]);
   }
   pass_.emplace(backend, model, weights, gates,
                 ForwardOptions{.max_tokens = max_tokens,
@@ -50,9 +54,9 @@ RecallPass::RecallPass(Backend& backend, const ModelConfig& model, FrozenWeights
                                                  int64_t layer) { measure(context, heads, layer); }});
 }
 
-Tensor RecallPass::slots(size_t task, int64_t layer, int which) const {
-  const int64_t row = (static_cast<int64_t>(task) * model_.num_layers + layer) * kPerTask + which;
-  const auto rows = static_cast<int64_t>(tasks_.size()) * model_.num_layers * kPerTask;
+Tensor RecallPass::slots(size_t plan, int64_t layer, int which) const {
+  const int64_t row = (static_cast<int64_t>(plan) * model_.num_layers + layer) * kPerPlan + which;
+  const auto rows = static_cast<int64_t>(plans_.size()) * model_.num_layers * kPerPlan;
   return slots_.tensor(DType::kF64, Shape{rows, model_.num_heads})
       .slice_rows(row, 1)
       .reshape(Shape{model_.num_heads});
@@ -79,14 +83,14 @@ void RecallPass::measure(LayerContext& context, const LayerHeads& heads, int64_t
     for (size_t m = 0; m < methods_.size(); ++m) {
       const bool oracle = methods_[m].kind == ScoringMethod::Kind::kOracle;
       if (!oracle) scorers[m].score(begin, group, scores);
-      for (size_t t = 0; t < tasks_.size(); ++t) {
-        if (tasks_[t].method != methods_[m]) continue;
+      for (size_t t = 0; t < plans_.size(); ++t) {
+        if (*plans_[t].method != methods_[m] || layer < plans_[t].dense_layers) continue;
         const Arena::Scope task_scope(context.arena);
         SelectArgs select{.scores = oracle ? target : scores,
                           .probabilities = scorers[m].probabilities(),
                           .layout = heads.blocks,
                           .head_count = group,
-                          .rule = rule_for(methods_[m], tasks_[t].rule),
+                          .rule = rule_for(methods_[m], plans_[t].rule),
                           .lists = lists,
                           .kept = slots(t, layer, kKept).slice_rows(begin, group)};
         if (values_[t].data() != nullptr)
@@ -114,19 +118,20 @@ void RecallPass::add(std::span<const int32_t> ids) {
 
 std::vector<RecallResult> RecallPass::results() {
   SEER_CHECK(sequences_ > 0, "no sequence was measured");
-  const Shape shape{static_cast<int64_t>(tasks_.size()) * model_.num_layers * kPerTask, model_.num_heads};
+  const Shape shape{static_cast<int64_t>(plans_.size()) * model_.num_layers * kPerPlan, model_.num_heads};
   std::vector<double> host(shape.numel());
   Backend& backend = pass_->backend();
   backend.copy(pass_->queue(), slots_.tensor(DType::kF64, shape), Tensor(host.data(), DType::kF64, shape));
   backend.synchronize(pass_->queue());
-  std::vector<RecallResult> out(tasks_.size());
+  std::vector<RecallResult> out(plans_.size());
   const double* row = host.data();
-  for (RecallResult& result : out) {
+  for (size_t n = 0; n < out.size(); ++n) {
+    RecallResult& result = out[n];
     for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
       for (auto* part : {&result.recall, &result.density}) {
         std::vector<double>& heads = part->emplace_back(row, row + model_.num_heads);
         const double whole = part == &result.recall ? static_cast<double>(sequences_) : visible_blocks_;
-        for (double& value : heads) value /= whole;
+        for (double& value : heads) value = layer < plans_[n].dense_layers ? 1.0 : value / whole;
         row += model_.num_heads;
       }
     }

@@ -58,16 +58,9 @@ std::vector<Contender> contenders_of(const EvalTaskOptions& options, const EvalM
   std::vector<std::string> methods = options.methods;
   if (methods.empty() && model.gates() != nullptr) methods.emplace_back("gate");
   for (const std::string& method : methods) {
-    std::vector<SelectionRule> rules = options.selection.rules();
-    if (rules.empty()) {
-      if (model.gates() == nullptr)
-        fail_usage("--methods {} needs a --density, --threshold, --token-budget or --block-top-p", method);
-      rules.push_back(rule_of(model.gates()->entry()));
-    }
-    for (const SelectionRule& rule : rules) {
-      SelectionFlags one = options.selection;
-      one.densities = one.thresholds = one.token_budgets = one.top_p = {};
-      AttentionPlan plan = plan_of(options.model, method, one, rule, model.gates(), model.config());
+    for (const SelectionRule& rule : rules_for(method, options.selection, model.gates())) {
+      AttentionPlan plan =
+          plan_of(options.model, method, options.selection, rule, model.gates(), model.config());
       const std::string name = fmt::format("{} {}", method, rule_text(plan));
       contenders.push_back({.name = name, .plan = std::move(plan)});
     }

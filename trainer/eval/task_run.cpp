@@ -151,12 +151,13 @@ std::vector<int32_t> prompt_ids(const EvalModel& model, const TaskSample& sample
 
 void run_tasks(EvalModel& model, Generator& generator, std::span<const Contender> contenders,
                std::span<const TaskSample> samples, int64_t size, TaskResults& results) {
+  const std::vector<int32_t> stop_ids = stop_ids_of(model);
   for (const TaskSample& sample : samples) {
     std::vector<int32_t> ids;
     for (const Contender& contender : contenders) {
       if (results.has(sample, size, contender.name)) continue;
       if (ids.empty()) ids = prompt_ids(model, sample);
-      GenerateOptions options{.max_new_tokens = sample.tokens_to_generate, .stop_ids = stop_ids_of(model)};
+      GenerateOptions options{.max_new_tokens = sample.tokens_to_generate, .stop_ids = stop_ids};
       if (sample.stop_at_newline) add_newline_stop(model, options.stop_ids_after_first);
       const Generation answer = generator.generate(ids, contender.plan, options);
       results.add(sample, size, contender.name, answer, score(sample, answer.text));

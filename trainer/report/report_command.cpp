@@ -34,27 +34,34 @@ std::string gates_of(const ReportOptions& options) {
   return (all / found.front()).string();
 }
 
+/// What cannot be, said before anything is computed.
+void check_flags(const ReportOptions& options) {
+  const SelectionFlags& selection = options.selection;
+  if (options.model.model.empty() != options.held_out.data.empty())
+    fail_usage("maps of the attention need --model and --data, both");
+  if (options.model.model.empty() && (selection.any() || !options.heads.empty() || !options.gate.empty()))
+    fail_usage("--heads, --gate and the rule say what maps of the attention show: add --model and --data");
+  if (selection.by_head() || selection.dense_layers > 0)
+    fail_usage("maps show one rule for all heads: leave --values, --calibrated and --dense-layers out");
+  check_choices({}, selection);
+}
+
 std::vector<report::BlockMap> maps_of(const ReportOptions& options) {
   EvalModelOptions opened = options.model;
   opened.gates = gates_of(options);
   EvalModel model(opened, options.length);
-  std::vector<SelectionRule> rules = options.selection.rules();
-  if (options.selection.by_head())
-    fail_usage("report's maps take one rule for all heads: leave --values and --calibrated out");
-  if (rules.empty()) rules.push_back(rule_of(model.gates()->entry()));
-  if (rules.size() > 1) fail_usage("one rule was expected, {} were given", rules.size());
+  const SelectionRule rule = one_rule_for("gate", options.selection, model.gates());
   const auto windows =
       held_out_windows(options.held_out, model, held_out_documents(options.held_out, model), options.length);
   const std::vector<HeadPlace> heads = parse_heads(options.heads, model.config());
-  return compute_block_maps(model, windows.front(), rules.front(), heads);
+  return compute_block_maps(model, windows.front(), rule, heads);
 }
 
 }  // namespace
 
 int report_command(const ReportOptions& options) {
+  check_flags(options);
   report::Report report = report::collect_report(options.source);
-  if (options.model.model.empty() != options.held_out.data.empty())
-    fail_usage("maps of the attention need --model and --data, both");
   if (!options.model.model.empty()) report.maps = maps_of(options);
   if (report.empty()) {
     fail(

@@ -163,7 +163,9 @@ TEST_F(Calibration, ReachesItsTargetInEveryHead) {
     const auto thresholds = calibrate_thresholds(model, windows, target);
     RecallPass pass(model.backend(), model.config(), model.weights(), model.gates(), kLength,
                     model.block_size(),
-                    {{.method = {}, .rule = {.by = SelectBy::kThreshold, .value = 0}, .values = thresholds}});
+                    {{.method = ScoringMethod{},
+                      .rule = {.by = SelectBy::kThreshold, .value = 0},
+                      .values = thresholds}});
     for (const auto& window : windows) pass.add(window);
     const RecallResult reached = pass.results().front();
     const auto& measured = target.recall > 0 ? reached.recall : reached.density;

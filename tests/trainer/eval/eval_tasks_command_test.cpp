@@ -89,7 +89,7 @@ TEST_F(EvalTasks, AnotherCalibrationIsAnotherSetting) {
 TEST_F(EvalTasks, RulerRefuses) {
   expect_refusal(run("ruler", {"--no-dense", "--seq", "512", "--tasks", "vt"}), kUsage, {"nothing to run"});
   expect_refusal(run("ruler", {"--methods", "window", "--seq", "512", "--tasks", "vt"}), kUsage,
-                 {"--methods window", "--density"});
+                 {"method window needs a --density", "--density"});
   expect_refusal(run("ruler", {"--methods", "windows", "--seq", "512"}), kUsage, {"windows"});
   expect_refusal(run("ruler", {"--seq", "512", "--tasks", "vtt"}), kUsage, {"vtt"});
   const TinyRun tiny;

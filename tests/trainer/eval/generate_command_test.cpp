@@ -97,7 +97,7 @@ TEST_F(GenerateCommand, Refuses) {
   expect_refusal(run({"--prompt", "a", "--prompt-file", "b"}), kUsage, {"two prompts"});
   expect_refusal(run({"--prompt-file", (folder_ / "none.txt").string()}), kFailure, {"none.txt"});
   expect_refusal(run({"--prompt", "a", "--density", "0.1"}), kUsage, {"--gates"});
-  expect_refusal(run({"--prompt", "a", "--method", "window"}), kUsage, {"--method window needs a --density"});
+  expect_refusal(run({"--prompt", "a", "--method", "window"}), kUsage, {"method window needs a --density"});
   expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "0.1,0.2"}), kUsage,
                  {"one rule", "2"});
   expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "0.1", "--block-top-p", "0.9"}),

@@ -32,15 +32,17 @@ class RecallOfAGate : public testing::Test {
     return {*backend_, *queue_, folder_ / "gates", model_, kRaggedLength};
   }
 
-  std::vector<RecallResult> measure(const GateSet* gates, const std::vector<RecallTask>& tasks,
+  std::vector<RecallResult> measure(const GateSet* gates, const std::vector<AttentionPlan>& tasks,
                                     const std::vector<TokenSequence>& sequences) {
     RecallPass pass(*backend_, model_, *weights_, gates, kRaggedLength, entry_.block_size, tasks);
     for (const TokenSequence& sequence : sequences) pass.add(sequence.ids);
     return pass.results();
   }
 
-  static RecallTask task(Kind kind, double nz_ratio) {
-    return {.method = {.kind = kind}, .rule = {.by = SelectBy::kNzRatio, .value = nz_ratio}, .values = {}};
+  static AttentionPlan task(Kind kind, double nz_ratio) {
+    return {.method = ScoringMethod{.kind = kind},
+            .rule = {.by = SelectBy::kNzRatio, .value = nz_ratio},
+            .values = {}};
   }
 
   TempDir folder_;
@@ -91,10 +93,10 @@ TEST_F(RecallOfAGate, DensityIsOfTheBlocksSeen) {
 TEST_F(RecallOfAGate, TasksDoNotDisturbEachOther) {
   const TokenSequence sequence = random_pack(4, {kRaggedLength});
   const GateSet untrained = gates();
-  RecallTask by_head = task(Kind::kGate, 0.2);
+  AttentionPlan by_head = task(Kind::kGate, 0.2);
   by_head.values = {{0.1F, 0.2F, 0.3F, 0.4F}, {0.5F, 0.6F, 0.7F, 0.8F}};
-  const std::vector<RecallTask> tasks = {task(Kind::kMinMaxBound, 0.2), by_head, task(Kind::kOracle, 0.2),
-                                         task(Kind::kGate, 0.2)};
+  const std::vector<AttentionPlan> tasks = {task(Kind::kMinMaxBound, 0.2), by_head, task(Kind::kOracle, 0.2),
+                                            task(Kind::kGate, 0.2)};
   const std::vector<RecallResult> together = measure(&untrained, tasks, {sequence});
   for (size_t t = 0; t < tasks.size(); ++t) {
     const RecallResult alone = measure(&untrained, {tasks[t]}, {sequence}).front();
@@ -103,6 +105,21 @@ TEST_F(RecallOfAGate, TasksDoNotDisturbEachOther) {
   }
   for (size_t head = 1; head < 4; ++head)
     EXPECT_GT(together[1].density[0][head], together[1].density[0][head - 1]);
+}
+
+/// As the sparse model runs them: everything is kept there.
+TEST_F(RecallOfAGate, LayersThatStayDenseKeepEverything) {
+  const TokenSequence sequence = random_pack(5, {kRaggedLength});
+  AttentionPlan plan = task(Kind::kWindow, 0.1);
+  const RecallResult sparse = measure(nullptr, {plan}, {sequence}).front();
+  plan.dense_layers = 1;
+  const RecallResult result = measure(nullptr, {plan}, {sequence}).front();
+  for (const auto* part : {&result.recall, &result.density}) {
+    for (const double value : part->front()) EXPECT_EQ(value, 1);
+  }
+  EXPECT_LT(sparse.recall[0][0], 0.99);
+  EXPECT_EQ(result.recall.back(), sparse.recall.back());
+  EXPECT_EQ(result.density.back(), sparse.density.back());
 }
 
 }  // namespace

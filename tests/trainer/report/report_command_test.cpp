@@ -64,6 +64,31 @@ TEST_F(ReportCommand, ShowsARunAndPrintsWhere) {
   }
 }
 
+TEST_F(ReportCommand, DrawsMapsOfChosenHeads) {
+  const auto maps = [](std::vector<std::string> more) {
+    more.insert(more.begin(), {"report", path("run"), "--out", path("page.html")});
+    return seer_train(more);
+  };
+  const std::vector<std::string> text = {"--model", path("model"), "--data", path("held_out.npy"),
+                                         "--seq",   "256"};
+  const auto with_text = [&](std::vector<std::string> more) {
+    more.insert(more.end(), text.begin(), text.end());
+    return maps(more);
+  };
+  expect_success(with_text({"--gate", "fine", "--density", "0.3", "--heads", "0:1,1:0"}));
+  EXPECT_THAT(page(), AllOf(HasSubstr("Layer 0, head 1"), HasSubstr("Layer 1, head 0"),
+                            Not(HasSubstr("Layer 0, head 0"))));
+
+  expect_refusal(maps({"--model", path("model")}), 2, {"--data"});
+  expect_refusal(maps({"--heads", "0:1"}), 2, {"--heads", "--model"});
+  expect_refusal(maps({"--density", "0.3"}), 2, {"rule", "--model"});
+  expect_refusal(with_text({"--density", "0.3"}), 2, {"coarse, fine", "--gate"});
+  expect_refusal(with_text({"--gate", "fine", "--heads", "9:0"}), 2, {"--heads 9:0", "layers 0 to"});
+  expect_refusal(with_text({"--gate", "fine", "--heads", "0-1"}), 2, {"LAYER:HEAD"});
+  expect_refusal(with_text({"--gate", "fine", "--density", "0.1,0.2"}), 2, {"one rule"});
+  expect_refusal(with_text({"--gate", "fine", "--dense-layers", "1"}), 2, {"--dense-layers"});
+}
+
 TEST_F(ReportCommand, FindsEvaluationsInTheRunAndItsGates) {
   nlohmann::json json = sample_perplexity_json(2, 2);
   json["data"] = "one.jsonl";
