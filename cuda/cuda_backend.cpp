@@ -170,10 +170,10 @@ class CudaBackend final : public Backend {
     cuda::normalise_target(stream(queue), block_log_max, fine, coarse, heads, target);
   }
 
-  void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools,
-                   Tensor out) override {
-    check::pool_blocks(x, rows, block_size, pools, out);
-    cuda::pool_blocks(stream(queue), x, rows, block_size, pools, out);
+  void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
+                   int64_t pieces, PoolSet pools, Tensor out) override {
+    check::pool_blocks(x, rows, block_size, pieces, pools, out);
+    cuda::pool_blocks(stream(queue), x, rows, block_size, pieces, pools, out);
   }
   void group_mean(Queue& queue, ConstTensor x, Tensor out) override {
     check::group_mean(x, out);
@@ -200,11 +200,9 @@ class CudaBackend final : public Backend {
     cuda::gate_scores(stream(queue), args, scores);
   }
   void gate_scores_backward(Queue& queue, const ScoreArgs& args, ConstTensor score_gradient,
-                            Tensor query_gradient, Tensor key_gradient) override {
-    check::gate_scores(args, score_gradient);
-    SEER_CHECK(query_gradient.shape() == args.queries.shape() && key_gradient.shape() == args.keys.shape(),
-               "{} {}", to_string(query_gradient.shape()), to_string(key_gradient.shape()));
-    cuda::gate_scores_backward(stream(queue), args, score_gradient, query_gradient, key_gradient);
+                            const ScoreGradients& gradients) override {
+    check::gate_scores_backward(args, score_gradient, gradients);
+    cuda::gate_scores_backward(stream(queue), args, score_gradient, gradients);
   }
   void kl_loss(Queue& queue, const KlArgs& args) override {
     check::kl_loss(args);

@@ -1,5 +1,6 @@
-// Scores of pooled (or plain) gate queries against pooled keys (SEMANTICS 2 and 8), forward with backward. Tiles
-// that no row sees are neither computed nor read.
+// Scores of pooled (or plain) gate queries against pooled keys (SEMANTICS 2 and 8), of the best of a block's pieces where
+// keys come in pieces; forward with backward. Tiles that no row sees are neither computed nor read. The distance bias is
+// added on the way out (distance_bias.cu has its gradient).
 #include "cuda/check.h"
 #include "cuda/device_code.cuh"
 #include "cuda/kernels.h"
@@ -12,6 +13,20 @@ namespace {
 
 using ByRows = Operand<float, Axis::kRows>;
 using ByDepth = Operand<float, Axis::kDepth>;
+
+/// Elements of a matrix of gradients, of which one piece's count: all of them where there is one.
+template <bool kPieces, Axis kContiguous>
+using Gradients = std::conditional_t<kPieces, ChosenOperand<float, kContiguous>, Operand<float, kContiguous>>;
+
+template <bool kPieces, Axis kContiguous>
+__device__ Gradients<kPieces, kContiguous> gradients_of(const float* data, const uint8_t* best_piece,
+                                                        int64_t offset, int64_t stride, int64_t rows,
+                                                        int64_t depth, int piece) {
+  if constexpr (kPieces)
+    return {{data + offset, stride, rows, depth}, best_piece + offset, piece};
+  else
+    return {data + offset, stride, rows, depth};
+}
 
 /// Of threads on a tile of the keys' gradient: there are few, each a sum over all rows and heads that see its keys.
 constexpr int kKeyGroups = 4;
@@ -26,9 +41,47 @@ struct ScoreShape {
   int64_t head_count;
   Visibility visible;
   float scale;
+  int pieces;                  ///< Of a block's keys
+  uint8_t* best_piece;         ///< Null: not wanted (forward), or there is one (backward)
+  const float* distance_bias;  ///< [H, kDistanceTerms], or null
+};
+
+/// The keys of one head: every `pieces`-th row from `piece` on.
+__device__ const float* piece_of(const float* keys, const ScoreShape& s, int64_t key_row, int64_t key_head,
+                                 int piece) {
+  return keys + (key_row * s.pieces + piece) * s.key_stride + key_head * s.d;
+}
+
+/// The bias of the distances that a tile of scores holds.
+class TileBias {
+ public:
+  /// Of a head's weights, for tile rows from `position` on and columns from j0 on. All threads; they meet at the product's
+  /// barriers before one reads what another wrote.
+  __device__ TileBias(const float* weights, int64_t position, int64_t j0)
+      : first_block_(0), begins_(j0 == 0) {
+    if (weights == nullptr) return;
+    first_block_ = kDistanceScale * weights[kDistanceRamps];
+    const auto thread = static_cast<int>(threadIdx.x);
+    const int64_t distance = position - j0 + thread - (kTile - 1);
+    memory()[thread] = distance < 0 ? 0.0F : distance_curve(weights, distance);
+  }
+  __device__ float operator()(int row, int column) const {
+    return memory()[row - column + kTile - 1] + (begins_ && column == 0 ? first_block_ : 0.0F);
+  }
+
+ private:
+  static_assert(kTileThreads >= 2 * kTile - 1);
+  __device__ static float* memory() {
+    __shared__ float of_distance[kTileThreads];
+    return of_distance;
+  }
+
+  float first_block_;
+  bool begins_;
 };
 
 /// Block (segment * head_count + head, row tile, column tile).
+template <bool kPieces>
 __global__ void __launch_bounds__(kTileThreads)
     scores_kernel(const float* queries, const float* keys, float* scores, ScoreShape s) {
   const ScoreSegment& segment = s.segments[blockIdx.x / s.head_count];
@@ -39,22 +92,42 @@ __global__ void __launch_bounds__(kTileThreads)
   if (i0 >= segment.queries.rows || j0 >= segment.blocks) return;
   const int64_t last = min(segment.queries.rows, i0 + kTile) - 1;
   if (j0 >= s.visible(segment.queries.position + last)) return;
-  TileProduct product;
-  product.add(
-      ByDepth{queries + segment.queries.row * s.query_stride + h * s.d, s.query_stride, segment.queries.rows,
-              s.d},
-      i0,
-      ByDepth{keys + segment.key_row * s.key_stride + h / s.group * s.d, s.key_stride, segment.blocks, s.d},
-      j0);
-  float* matrix = scores + matrix_begin(segment, s.head_count, head);
-  product.for_each([&](int r, int c, float value) {
+  const TileBias bias(s.distance_bias == nullptr ? nullptr : s.distance_bias + h * kDistanceTerms,
+                      segment.queries.position + i0, j0);
+  float best[kTileElements];
+  uint8_t from[kTileElements];
+  const ByDepth rows{queries + segment.queries.row * s.query_stride + h * s.d, s.query_stride,
+                     segment.queries.rows, s.d};
+#pragma unroll 1
+  for (int piece = 0; piece < (kPieces ? s.pieces : 1); ++piece) {
+    TileProduct product;
+    product.add(rows, i0,
+                ByDepth{piece_of(keys, s, segment.key_row, h / s.group, piece), s.pieces * s.key_stride,
+                        segment.blocks, s.d},
+                j0);
+    int n = 0;
+    product.for_each([&](int, int, float value) {
+      const bool better = !kPieces || piece == 0 || value > best[n] || value != value;  // a NaN stays
+      if (better) best[n] = value;
+      if (better) from[n] = static_cast<uint8_t>(piece);
+      ++n;
+    });
+  }
+  const int64_t begin = matrix_begin(segment, s.head_count, head);
+  int n = 0;
+  TileProduct<>::for_each_place([&](int r, int c) {
+    const int64_t at = begin + (i0 + r) * segment.blocks + j0 + c;
     if (i0 + r < segment.queries.rows && j0 + c < segment.blocks) {
-      matrix[(i0 + r) * segment.blocks + j0 + c] = s.scale * value;
+      const float score = s.scale * best[n];
+      scores[at] = s.distance_bias == nullptr ? score : score + bias(r, c);
+      if (kPieces && s.best_piece != nullptr) s.best_piece[at] = from[n];
     }
+    ++n;
   });
 }
 
-/// Block (segment * head_count + head, row tile, column tile of d): dq = scale * dS K.
+/// Block (segment * head_count + head, row tile, column tile of d): dq = scale * dS K, over all pieces.
+template <bool kPieces>
 __global__ void __launch_bounds__(kTileThreads)
     query_gradient_kernel(const float* score_gradient, const float* keys, float* query_gradient,
                           int64_t gradient_stride, ScoreShape s) {
@@ -67,10 +140,16 @@ __global__ void __launch_bounds__(kTileThreads)
   const int64_t last = min(segment.queries.rows, i0 + kTile) - 1;
   const int64_t depth = min(segment.blocks, s.visible(segment.queries.position + last));
   TileProduct product;
-  product.add(ByDepth{score_gradient + matrix_begin(segment, s.head_count, head), segment.blocks,
-                      segment.queries.rows, depth},
-              i0, ByRows{keys + segment.key_row * s.key_stride + h / s.group * s.d, s.key_stride, s.d, depth},
-              c0);
+#pragma unroll 1
+  for (int piece = 0; piece < (kPieces ? s.pieces : 1); ++piece) {
+    product.add(
+        gradients_of<kPieces, Axis::kDepth>(score_gradient, s.best_piece,
+                                            matrix_begin(segment, s.head_count, head), segment.blocks,
+                                            segment.queries.rows, depth, piece),
+        i0,
+        ByRows{piece_of(keys, s, segment.key_row, h / s.group, piece), s.pieces * s.key_stride, s.d, depth},
+        c0);
+  }
   product.for_each([&](int r, int c, float value) {
     if (i0 + r < segment.queries.rows && c0 + c < s.d) {
       query_gradient[(segment.queries.row + i0 + r) * gradient_stride + h * s.d + c0 + c] = s.scale * value;
@@ -78,8 +157,9 @@ __global__ void __launch_bounds__(kTileThreads)
   });
 }
 
-/// Block (sequence's first segment * key heads + key head, key tile, column tile of d): dk += scale * dS^T Q, over
-/// the query heads and segments that see the keys, in order.
+/// Block (sequence's first segment * key heads + key head, key tile * pieces + piece, column tile of d): dk += scale *
+/// dS^T Q, over the query heads and segments that see the keys, in order.
+template <bool kPieces>
 __global__ void __launch_bounds__(kKeyGroups* kTileThreads)
     key_gradient_kernel(const float* score_gradient, const float* queries, float* key_gradient,
                         int64_t gradient_stride, ScoreShape s) {
@@ -88,7 +168,8 @@ __global__ void __launch_bounds__(kKeyGroups* kTileThreads)
   const int key_head = static_cast<int>(blockIdx.x) % key_heads;
   const int64_t key_row = s.segments[first].key_row;
   const int64_t blocks = s.segments[first].blocks;
-  const int64_t j0 = static_cast<int64_t>(blockIdx.y) * kTile;
+  const int piece = kPieces ? static_cast<int>(blockIdx.y) % s.pieces : 0;
+  const int64_t j0 = static_cast<int64_t>(kPieces ? blockIdx.y / s.pieces : blockIdx.y) * kTile;
   const int64_t c0 = static_cast<int64_t>(blockIdx.z) * kTile;
   if (j0 >= blocks) return;
   if (first > 0 && s.segments[first - 1].sequence == s.segments[first].sequence)
@@ -103,8 +184,10 @@ __global__ void __launch_bounds__(kKeyGroups* kTileThreads)
     const int64_t depth = segment.queries.rows - skipped;
     for (int64_t head = key_head * s.group; head < (key_head + 1) * s.group; ++head) {
       product.add(
-          ByRows{score_gradient + matrix_begin(segment, s.head_count, head) + skipped * segment.blocks,
-                 segment.blocks, segment.blocks, depth},
+          gradients_of<kPieces, Axis::kRows>(
+              score_gradient, s.best_piece,
+              matrix_begin(segment, s.head_count, head) + skipped * segment.blocks, segment.blocks,
+              segment.blocks, depth, piece),
           j0,
           ByRows{queries + (segment.queries.row + skipped) * s.query_stride + (s.head_begin + head) * s.d,
                  s.query_stride, s.d, depth},
@@ -114,7 +197,8 @@ __global__ void __launch_bounds__(kKeyGroups* kTileThreads)
   const int64_t h = s.head_begin / s.group + key_head;
   product.for_each([&](int r, int c, float value) {
     if (j0 + r < blocks && c0 + c < s.d) {
-      key_gradient[(key_row + j0 + r) * gradient_stride + h * s.d + c0 + c] += s.scale * value;
+      key_gradient[((key_row + j0 + r) * s.pieces + piece) * gradient_stride + h * s.d + c0 + c] +=
+          s.scale * value;
     }
   });
 }
@@ -129,7 +213,10 @@ ScoreShape shape_of(const ScoreArgs& a) {
           .head_begin = static_cast<int>(a.head_begin),
           .head_count = a.head_count,
           .visible = Visibility(*a.layout),
-          .scale = static_cast<float>(a.scale)};
+          .scale = static_cast<float>(a.scale),
+          .pieces = static_cast<int>(a.pieces),
+          .best_piece = a.best_piece.empty() ? nullptr : a.best_piece.data<uint8_t>(),
+          .distance_bias = a.distance_bias.empty() ? nullptr : elements<float>(a.distance_bias)};
 }
 
 }  // namespace
@@ -139,28 +226,34 @@ void gate_scores(cudaStream_t stream, const ScoreArgs& a, Tensor scores) {
   if (rows == 0 || a.head_count == 0) return;
   const dim3 grid(a.layout->segments.host.size() * a.head_count, ceil_div(rows, kTile),
                   ceil_div(a.layout->max_blocks, kTile));
-  scores_kernel<<<grid, kTileThreads, 0, stream>>>(elements<float>(a.queries), elements<float>(a.keys),
-                                                   elements<float>(scores), shape_of(a));
+  const auto kernel = a.pieces > 1 ? scores_kernel<true> : scores_kernel<false>;
+  kernel<<<grid, kTileThreads, 0, stream>>>(elements<float>(a.queries), elements<float>(a.keys),
+                                            elements<float>(scores), shape_of(a));
   check_launch("gate_scores");
 }
 
 void gate_scores_backward(cudaStream_t stream, const ScoreArgs& a, ConstTensor score_gradient,
-                          Tensor query_gradient, Tensor key_gradient) {
+                          const ScoreGradients& gradients) {
   const int64_t rows = most_rows(a.layout->segments);
   if (rows == 0 || a.head_count == 0) return;
   const ScoreShape s = shape_of(a);
   const int64_t segments = s.num_segments;
-  const dim3 query_grid(segments * a.head_count, ceil_div(rows, kTile), ceil_div(s.d, kTile));
-  query_gradient_kernel<<<query_grid, kTileThreads, 0, stream>>>(
-      elements<float>(score_gradient), elements<float>(a.keys), elements<float>(query_gradient),
-      query_gradient.row_stride(), s);
-  check_launch("gate_scores_backward (queries)");
-  const dim3 key_grid(segments * (a.head_count / s.group), ceil_div(a.layout->max_blocks, kTile),
+  if (!gradients.query.empty()) {
+    const dim3 query_grid(segments * a.head_count, ceil_div(rows, kTile), ceil_div(s.d, kTile));
+    const auto kernel = a.pieces > 1 ? query_gradient_kernel<true> : query_gradient_kernel<false>;
+    kernel<<<query_grid, kTileThreads, 0, stream>>>(elements<float>(score_gradient), elements<float>(a.keys),
+                                                    elements<float>(gradients.query),
+                                                    gradients.query.row_stride(), s);
+    check_launch("gate_scores_backward (queries)");
+  }
+  const dim3 key_grid(segments * (a.head_count / s.group), ceil_div(a.layout->max_blocks, kTile) * a.pieces,
                       ceil_div(s.d, kTile));
-  key_gradient_kernel<<<key_grid, kKeyGroups * kTileThreads, 0, stream>>>(
-      elements<float>(score_gradient), elements<float>(a.queries), elements<float>(key_gradient),
-      key_gradient.row_stride(), s);
+  const auto kernel = a.pieces > 1 ? key_gradient_kernel<true> : key_gradient_kernel<false>;
+  kernel<<<key_grid, kKeyGroups * kTileThreads, 0, stream>>>(
+      elements<float>(score_gradient), elements<float>(a.queries), elements<float>(gradients.key),
+      gradients.key.row_stride(), s);
   check_launch("gate_scores_backward (keys)");
+  if (!gradients.distance.empty()) distance_bias_backward(stream, a, score_gradient, gradients);
 }
 
 }  // namespace seer::cuda

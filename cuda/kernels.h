@@ -35,7 +35,7 @@ void normalise_target(cudaStream_t stream, ConstTensor block_log_max, const Scor
                       const ScoreLayout& coarse, int64_t heads, Tensor target);
 
 void pool_blocks(cudaStream_t stream, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
-                 PoolSet pools, Tensor out);
+                 int64_t pieces, PoolSet pools, Tensor out);
 void group_mean(cudaStream_t stream, ConstTensor x, Tensor out);
 
 void head_linear(cudaStream_t stream, ConstTensor x, ConstTensor w, Tensor out);
@@ -43,7 +43,10 @@ void head_linear_backward(cudaStream_t stream, ConstTensor x, ConstTensor out_gr
 
 void gate_scores(cudaStream_t stream, const ScoreArgs& args, Tensor scores);
 void gate_scores_backward(cudaStream_t stream, const ScoreArgs& args, ConstTensor score_gradient,
-                          Tensor query_gradient, Tensor key_gradient);
+                          const ScoreGradients& gradients);
+/// The part of gate_scores_backward() that adds to gradients.distance.
+void distance_bias_backward(cudaStream_t stream, const ScoreArgs& args, ConstTensor score_gradient,
+                            const ScoreGradients& gradients);
 
 void kl_loss(cudaStream_t stream, const KlArgs& args);
 size_t kl_workspace(const KlArgs& args);

@@ -15,6 +15,7 @@ struct PoolArgs {
   int64_t out_stride;
   int heads, head_dim;
   int block_size;
+  int pieces;  ///< Of a block
   PoolSet pools;
   const RowSpan* spans;
   unsigned column_tiles = 0;
@@ -26,7 +27,7 @@ __device__ int64_t first_pooled_row(const PoolArgs& a, int span) {
   int64_t rows = 0;
 #pragma unroll 1
   for (int s = threadIdx.x; s < span; s += kThreads) {
-    rows += (a.spans[s].rows + a.block_size - 1) / a.block_size;
+    rows += (a.spans[s].rows + a.block_size - 1) / a.block_size * a.pieces;
   }
   return block_reduce<kThreads>(rows, Sum());
 }
@@ -57,7 +58,7 @@ struct Pooled<true> {
   }
 };
 
-/// Block (block of tokens * column tiles + column tile, span): blocks that run together read neighbouring columns of
+/// Block (piece of a block of tokens * column tiles + column tile, span): blocks that run together read neighbouring columns of
 /// the same rows. A warp pools every kWarps-th row of 32 * N neighbouring channels, eight loads on their way at a
 /// time; then the warps' results are put together, in order.
 template <typename T, int N, bool kExtrema>
@@ -67,17 +68,18 @@ __global__ void __launch_bounds__(kThreads) pool_kernel(const T* x, float* out, 
   __shared__ Pooled<kExtrema> of_warp[kWarps][kChannels];
   const auto span_index = static_cast<int>(blockIdx.y);
   const RowSpan span = a.spans[span_index];
-  const auto block = static_cast<int64_t>(blockIdx.x / a.column_tiles);
-  if (block * a.block_size >= span.rows) return;
+  const auto number = static_cast<int64_t>(blockIdx.x / a.column_tiles);
+  if (number / a.pieces * a.block_size >= span.rows) return;
+  const int size = a.block_size / a.pieces;
+  const int64_t piece = min(number, (span.rows - 1) / size);  // behind the end: the last one over again
   const int channels = a.heads * a.head_dim;
   const int first = static_cast<int>(blockIdx.x % a.column_tiles) * kChannels;
   const auto lane = static_cast<int>(threadIdx.x % 32);
   const auto warp = static_cast<int>(threadIdx.x / 32);
-  const auto count =
-      static_cast<int>(min(static_cast<int64_t>(a.block_size), span.rows - block * a.block_size));
+  const auto count = static_cast<int>(min(static_cast<int64_t>(size), span.rows - piece * size));
 
   if (first + lane * N < channels) {
-    const T* from = x + (span.row + block * a.block_size) * a.x_stride + first + lane * N;
+    const T* from = x + (span.row + piece * size) * a.x_stride + first + lane * N;
     Pooled<kExtrema> pooled[N];
 #pragma unroll 8
     for (int r = warp; r < count; r += kWarps) {
@@ -88,7 +90,7 @@ __global__ void __launch_bounds__(kThreads) pool_kernel(const T* x, float* out, 
 #pragma unroll
     for (int i = 0; i < N; ++i) of_warp[warp][lane * N + i] = pooled[i];
   }
-  const int64_t pooled_row = first_pooled_row(a, span_index) + block;
+  const int64_t pooled_row = first_pooled_row(a, span_index) + number;
   __syncthreads();
   for (int c = static_cast<int>(threadIdx.x); c < kChannels && first + c < channels; c += kThreads) {
     Pooled<kExtrema> pooled = of_warp[0][c];
@@ -128,21 +130,22 @@ __global__ void group_mean_kernel(const float* x, int64_t x_stride, float* out, 
 }  // namespace
 
 void pool_blocks(cudaStream_t stream, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
-                 PoolSet pools, Tensor out) {
+                 int64_t pieces, PoolSet pools, Tensor out) {
   if (rows.host.empty() || x.numel() == 0) return;
-  const int64_t most_blocks = ceil_div(most_rows(rows), block_size);
+  const int64_t most_pieces = ceil_div(most_rows(rows), block_size) * pieces;
   PoolArgs args{.x_stride = x.row_stride(),
                 .out_stride = out.row_stride(),
                 .heads = static_cast<int>(x.dim(1)),
                 .head_dim = static_cast<int>(x.dim(2)),
                 .block_size = static_cast<int>(block_size),
+                .pieces = static_cast<int>(pieces),
                 .pools = pools,
                 .spans = device_table(rows)};
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     const auto launch = [&](auto n, auto extrema) {
       args.column_tiles = static_cast<unsigned>(ceil_div(x.row_size(), 32 * n));
-      const dim3 grid(most_blocks * args.column_tiles, grid_axis(rows.host.size()));
+      const dim3 grid(most_pieces * args.column_tiles, grid_axis(rows.host.size()));
       pool_kernel<T, n, extrema><<<grid, kThreads, 0, stream>>>(elements<T>(x), elements<float>(out), args);
     };
     const auto launch_wide = [&](auto n) {

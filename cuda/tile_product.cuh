@@ -8,14 +8,16 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/device_code.cuh"
 
 namespace seer::cuda {
 
 constexpr int kTile = 64;
-constexpr int kTileThreads = 128;  ///< Of a group
-constexpr int kTileDepth = 16;     ///< Terms of a step
+constexpr int kTileThreads = 128;                            ///< Of a group
+constexpr int kTileDepth = 16;                               ///< Terms of a step
+constexpr int kTileElements = kTile * kTile / kTileThreads;  ///< Of a thread
 
 /// The axis of an operand along which elements are neighbours in memory.
 enum class Axis { kRows, kDepth };
@@ -29,19 +31,36 @@ struct Operand {
   int64_t rows, depth;
 };
 
+/// An operand of which only those elements count whose choice (an array laid out like `data`) is `chosen`; others read as 0.
+template <typename T, Axis kContiguous>
+struct ChosenOperand : Operand<T, kContiguous> {
+  const uint8_t* choice;
+  int chosen;
+};
+
 /// A thread's share of an operand's tile, step by step. Neighbouring threads read neighbouring addresses.
-template <typename T, Axis kContiguous, int kGroups>
-class TileReader {
+template <typename OperandType, int kGroups>
+class TileReader;
+
+template <template <typename, Axis> typename OperandType, typename T, Axis kContiguous, int kGroups>
+class TileReader<OperandType<T, kContiguous>, kGroups> {
+  static constexpr bool kChosen = std::is_same_v<OperandType<T, kContiguous>, ChosenOperand<T, kContiguous>>;
+
  public:
   static constexpr int kLoads = kTile * kTileDepth / kTileThreads;
 
-  __device__ TileReader(const Operand<T, kContiguous>& operand, int64_t i0, int64_t k0) {
+  __device__ TileReader(const OperandType<T, kContiguous>& operand, int64_t i0, int64_t k0) {
     const auto thread = static_cast<int>(threadIdx.x % kTileThreads);
     i_ = kByDepth ? thread / kTileDepth : thread % kTile;
     k_ = kByDepth ? thread % kTileDepth : thread / kTile;
     const int64_t i = i0 + i_;
     const int64_t k = k0 + k_;
-    from_ = operand.data + (kByDepth ? i * operand.stride + k : i + k * operand.stride);
+    const int64_t first = kByDepth ? i * operand.stride + k : i + k * operand.stride;
+    from_ = operand.data + first;
+    if constexpr (kChosen) {
+      choice_ = operand.choice + first;
+      chosen_ = operand.chosen;
+    }
     stride_ = operand.stride;
     rows_ = static_cast<int>(min(operand.rows - i, int64_t{kTile}));
     depth_ = operand.depth - k;
@@ -52,9 +71,13 @@ class TileReader {
 #pragma unroll
     for (int n = 0; n < kLoads; ++n) {
       const bool inside = n * kRowStep < rows_ && n * kDepthStep < depth_;
-      values[n] = inside ? to_float(from_[n * (kRowStep + kDepthStep) * stride_]) : 0.0F;
+      const int64_t at = n * (kRowStep + kDepthStep) * stride_;
+      values[n] = inside ? to_float(from_[at]) : 0.0F;
+      if constexpr (kChosen) values[n] = inside && choice_[at] == chosen_ ? values[n] : 0.0F;
     }
-    from_ += kTileDepth * kGroups * (kByDepth ? 1 : stride_);
+    const int64_t step = kTileDepth * kGroups * (kByDepth ? 1 : stride_);
+    from_ += step;
+    if constexpr (kChosen) choice_ += step;
     depth_ -= kTileDepth * kGroups;
   }
 
@@ -71,6 +94,8 @@ class TileReader {
 
   int i_, k_;  ///< Of the first element, in the tile
   const T* from_;
+  const uint8_t* choice_ = nullptr;
+  int chosen_ = 0;
   int64_t stride_;
   int rows_;       ///< From it to the operand's end, no more than matter
   int64_t depth_;  ///< From it to the operand's end
@@ -83,13 +108,13 @@ class TileProduct {
 
   /// Adds sum over k in [0, depth) for the tile whose first row of A is i0 and of B (column of C) j0. Both
   /// operands must have the same depth.
-  template <typename TA, Axis kA, typename TB, Axis kB>
-  __device__ void add(const Operand<TA, kA>& a, int64_t i0, const Operand<TB, kB>& b, int64_t j0) {
+  template <typename OperandA, typename OperandB>
+  __device__ void add(const OperandA& a, int64_t i0, const OperandB& b, int64_t j0) {
     Tile* tile_a = reinterpret_cast<Tile*>(storage()) + 2 * group() * kTileDepth;
     Tile* tile_b = tile_a + kTileDepth;
     const int64_t first = group() * kTileDepth;
-    TileReader<TA, kA, kGroups> reader_a(a, i0, first);
-    TileReader<TB, kB, kGroups> reader_b(b, j0, first);
+    TileReader<OperandA, kGroups> reader_a(a, i0, first);
+    TileReader<OperandB, kGroups> reader_b(b, j0, first);
     float next_a[kLoads];
     float next_b[kLoads];
     reader_a.fetch(next_a);
@@ -124,10 +149,20 @@ class TileProduct {
       add_groups();
       if (group() > 0) return;
     }
+    int n = 0;
+    for_each_place([&](int r, int c) {
+      function(r, c, sum_[n / kColumns][n % kColumns]);
+      ++n;
+    });
+  }
+
+  /// Calls function(row, column) for the same elements in the same order.
+  template <typename Function>
+  __device__ static void for_each_place(Function&& function) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll
-      for (int c = 0; c < kColumns; ++c) function(row(r), column(c), sum_[r][c]);
+      for (int c = 0; c < kColumns; ++c) function(row(r), column(c));
     }
   }
 

@@ -216,7 +216,7 @@ class GemmBench {
       const Tensor pooled =
           make(DType::kF32, Shape{ceil_div(rows, kBlockSize), heads.dim(1), pools.count() * heads.dim(2)});
       passes.push_back({name, to_string(heads.shape()), bytes_of(heads) + bytes_of(pooled), [=, this] {
-                          backend_->pool_blocks(*queue_, heads, batch_.rows, kBlockSize, pools, pooled);
+                          backend_->pool_blocks(*queue_, heads, batch_.rows, kBlockSize, 1, pools, pooled);
                         }});
     };
     pool("pool_blocks of q, avg", q, {.avg = true});

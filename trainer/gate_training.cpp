@@ -10,6 +10,8 @@ PrefillGateConfig prefill_gate_config(const GateEntryConfig& entry, const ModelC
           .block_size = entry.block_size,
           .hidden_size = entry.hidden_size > 0 ? entry.hidden_size : model.head_dim,
           .force_double = entry.force_double,
+          .key_pieces = entry.key_pieces,
+          .distance_bias = entry.distance_bias,
           .num_heads = model.num_heads,
           .num_kv_heads = model.num_kv_heads,
           .head_dim = model.head_dim};
@@ -20,7 +22,7 @@ GateTraining::GateTraining(Backend& backend, Queue& queue, const GateEntryConfig
     : entry_(entry),
       params_(backend, queue, prefill_gate_config(entry, model), model.num_layers),
       block_rope_(backend, queue, rope_frequencies(model.rope, config().hidden_size),
-                  ceil_div(max_tokens, entry.block_size), entry.block_size),
+                  ceil_div(max_tokens, entry.block_size), entry.block_size, entry.key_pieces),
       norm_workspace_(backend.allocate(backend.norm_workspace(params_.size()), Memory::kDevice)) {}
 
 LossReduction GateTraining::reduction() const {

@@ -22,6 +22,8 @@ constexpr const char* kSafetensors = "attn_gate_weights.safetensors";
 constexpr const char* kPth = "attn_gate_weights.pth";
 constexpr const char* kConfig = "config.json";
 constexpr const char* kCard = "README.md";
+/// Of config.json: what the published gates do not have.
+constexpr const char* kOurGate = "seer_train_gate";
 
 struct NamedGate {
   std::string name;
@@ -33,16 +35,26 @@ std::vector<NamedGate> named_gates(const GateParams& params) {
   std::vector<NamedGate> out;
   for (int64_t layer = 0; layer < params.num_layers(); ++layer) {
     const GateTensors weights = params.weights(layer);
-    if (!weights.query.empty()) out.push_back({gate_weight_name(layer, true), weights.query});
-    out.push_back({gate_weight_name(layer, false), weights.key});
+    const Tensor all[] = {weights.query, weights.key, weights.distance};
+    const std::vector<NamedGateWeight> named = gate_weights(params.config(), layer);
+    auto next = named.begin();
+    for (const Tensor& tensor : all) {
+      if (!tensor.empty()) out.push_back({(next++)->name, tensor});
+    }
   }
   return out;
 }
 
-std::vector<int64_t> extents(const Tensor& tensor) {
+/// The same as what config.json asks for, for messages.
+std::string describe_gate(const GateEntryConfig& entry) {
+  return fmt::format("type {}, force_double {}, key_pieces {}, distance_bias {}", entry.type,
+                     entry.force_double, entry.key_pieces, entry.distance_bias);
+}
+
+std::vector<int64_t> extents(const Shape& shape) {
   std::vector<int64_t> out;
   out.reserve(Shape::kMaxRank);
-  for (int axis = 0; axis < tensor.shape().rank(); ++axis) out.push_back(tensor.dim(axis));
+  for (int axis = 0; axis < shape.rank(); ++axis) out.push_back(shape[axis]);
   return out;
 }
 
@@ -77,6 +89,12 @@ std::string folder_config(const GateEntryConfig& entry, const ModelConfig& model
   config["seerattn_threshold"] = entry.export_.threshold;
   config["seerattn_nz_ratio"] = entry.export_.nz_ratio;
   config["seerattn_last_block_dense"] = entry.export_.last_block_dense;
+  if (!prefill_gate_config(entry, model).published()) {
+    config[kOurGate] = {
+        {"key_pieces", entry.key_pieces},
+        {"distance_bias", entry.distance_bias},
+        {"note", "for seer-train alone: the published inference code does not know such gates"}};
+  }
   config["use_flash_rope"] = false;
   config["fused_norm"] = false;
   return config.dump(2) + "\n";
@@ -109,11 +127,13 @@ std::string model_card(const GateEntryConfig& entry, const ModelConfig& model, c
       "| | |\n|---|---|\n| gate type | `{1}` |\n| block size | {2} |\n| gate hidden size | {3} |\n"
       "| layers, query heads, kv heads, head_dim | {4}, {5}, {6}, {7} |\n| weights | {8} tensors, {9} |\n\n"
       "{10}\n\n"
-      "Files: `attn_gate_weights.safetensors`, the same weights as `attn_gate_weights.pth` for the published "
-      "inference "
-      "code, and `config.json`: the base model's, plus the gate's keys.\n",
+      "Files: `attn_gate_weights.safetensors`, {11}, and `config.json`: the base model's, plus the gate's "
+      "keys.\n",
       hub_id(model).value_or(base_model), entry.type, entry.block_size, gate.hidden_size, model.num_layers,
-      model.num_heads, model.num_kv_heads, model.head_dim, tensors, entry.export_.dtype, training_note);
+      model.num_heads, model.num_kv_heads, model.head_dim, tensors, entry.export_.dtype, training_note,
+      gate.published() ? "the same weights as `attn_gate_weights.pth` for the published inference code"
+                       : fmt::format("which seer-train alone can use (key_pieces {}, distance_bias {})",
+                                     gate.key_pieces, gate.distance_bias));
 }
 
 fs::path without_trailing_slash(const fs::path& path) {
@@ -141,13 +161,22 @@ GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where
     entry.block_size = config.value("seerattn_gate_block_size", entry.block_size);
     entry.hidden_size = config.value("seerattn_gate_hidden_size", int64_t{128});
     entry.force_double = config.value("seerattn_gate_force_double", entry.force_double);
+    if (const auto ours = config.find(kOurGate); ours != config.end()) {
+      entry.key_pieces = ours->value("key_pieces", entry.key_pieces);
+      entry.distance_bias = ours->value("distance_bias", entry.distance_bias);
+    }
     entry.export_.sparsity_method = config.value("seerattn_sparsity_method", entry.export_.sparsity_method);
     entry.export_.threshold = config.value("seerattn_threshold", entry.export_.threshold);
     entry.export_.nz_ratio = config.value("seerattn_nz_ratio", entry.export_.nz_ratio);
     entry.export_.last_block_dense =
         config.value("seerattn_last_block_dense", entry.export_.last_block_dense);
   } catch (const nlohmann::json::exception& e) {
-    fail("{}: a seerattn_* key has the wrong type: {}", where, e.what());
+    fail("{}: a seerattn_* key, or one of {}, has the wrong type: {}", where, kOurGate, e.what());
+  }
+  if (entry.key_pieces < 1 || entry.key_pieces > entry.block_size ||
+      entry.block_size % entry.key_pieces != 0) {
+    fail("{}: {}.key_pieces is {}: expected a number that divides the block size, {}", where, kOurGate,
+         entry.key_pieces, entry.block_size);
   }
   return entry;
 }
@@ -162,14 +191,11 @@ void check_init_from(const fs::path& path, const GateTraining& gates) {
     return;
   }
   const GateEntryConfig stored = gate_keys(read_json_file(file), file.string());
-  if (stored.type != gates.entry().type || stored.force_double != gates.entry().force_double ||
+  if (describe_gate(stored) != describe_gate(gates.entry()) ||
       stored.hidden_size != gates.config().hidden_size) {
-    fail(
-        "init_from {}: gates of type {}, hidden size {}, force_double {}; gate \"{}\" is of type {}, hidden "
-        "size {}, "
-        "force_double {}",
-        path.string(), stored.type, stored.hidden_size, stored.force_double, gates.entry().name,
-        gates.entry().type, gates.config().hidden_size, gates.entry().force_double);
+    fail("init_from {}: gates of {}, hidden size {}; gate \"{}\" is of {}, hidden size {}", path.string(),
+         describe_gate(stored), stored.hidden_size, gates.entry().name, describe_gate(gates.entry()),
+         gates.config().hidden_size);
   }
   if (stored.block_size != gates.entry().block_size) {
     log::warn("init_from {}: gates for blocks of {} go on for blocks of {}", path.string(), stored.block_size,
@@ -196,19 +222,16 @@ void check_complete(const fs::path& folder, std::span<const NamedTensor> tensors
   if (!config.contains("seerattn_gate_type")) return;  // decode gates have other tensors
   const ModelConfig model = parse_model_config(config.dump(), file.string());
   const PrefillGateConfig gate = prefill_gate_config(gate_keys(config, file.string()), model);
-  const auto expect = [&](int64_t layer, bool query, const Shape& shape) {
-    const std::string name = gate_weight_name(layer, query);
-    const auto it =
-        std::find_if(tensors.begin(), tensors.end(), [&](const NamedTensor& t) { return t.name == name; });
-    if (it == tensors.end()) fail("{}: tensor {} is missing", folder.string(), name);
-    if (it->shape != std::vector<int64_t>{shape[0], shape[1], shape[2]}) {
-      fail("{}: tensor {} is {}: config.json asks for {}", folder.string(), name, shape_text(it->shape),
-           to_string(shape));
-    }
-  };
   for (int64_t layer = 0; layer < model.num_layers; ++layer) {
-    if (gate.has_query_linear()) expect(layer, true, gate.query_weight());
-    expect(layer, false, gate.key_weight());
+    for (const auto& [name, shape] : gate_weights(gate, layer)) {
+      const auto it = std::find_if(tensors.begin(), tensors.end(),
+                                   [&wanted = name](const NamedTensor& t) { return t.name == wanted; });
+      if (it == tensors.end()) fail("{}: tensor {} is missing", folder.string(), name);
+      if (it->shape != extents(shape)) {
+        fail("{}: tensor {} is {}: config.json asks for {}", folder.string(), name, shape_text(it->shape),
+             to_string(shape));
+      }
+    }
   }
 }
 
@@ -230,7 +253,7 @@ std::vector<OwnedTensor> download_gates(Backend& backend, Queue& queue, const Ga
     if (!all_finite(values, DType::kF32, gate.tensor.numel())) {
       fail("gate \"{}\": tensor {} holds NaN or infinity and is not written", gates.entry().name, gate.name);
     }
-    OwnedTensor tensor{gate.name, dtype, extents(gate.tensor), {}};
+    OwnedTensor tensor{gate.name, dtype, extents(gate.tensor.shape()), {}};
     tensor.bytes.resize(gate.tensor.numel() * size_of(dtype));
     convert_from_f32(values, gate.tensor.numel(), dtype, tensor.bytes.data());
     out.push_back(std::move(tensor));
@@ -275,7 +298,7 @@ void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>
           "before saving",
           where, gate.name, shape_text(it->shape));
     }
-    if (it->shape != extents(gate.tensor)) {
+    if (it->shape != extents(gate.tensor.shape())) {
       fail("{}: tensor {} is {}: gate type {} with hidden size {} needs {}", where, gate.name,
            shape_text(it->shape), entry.type, params.config().hidden_size, to_string(gate.tensor.shape()));
     }
@@ -290,8 +313,8 @@ void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>
     const bool known =
         std::any_of(wanted.begin(), wanted.end(), [&](const NamedGate& g) { return g.name == tensor.name; });
     if (!known) {
-      fail("{}: tensor {} does not belong to gates of type {} for {} layers (force_double {})", where,
-           tensor.name, entry.type, params.num_layers(), entry.force_double);
+      fail("{}: tensor {} does not belong to gates of {} for {} layers", where, tensor.name,
+           describe_gate(entry), params.num_layers());
     }
   }
   backend.copy(queue, ConstTensor(host.data(), DType::kF32, Shape{params.size()}), params.flat_weights());
@@ -311,7 +334,7 @@ void write_gates_folder(const fs::path& where, const std::vector<OwnedTensor>& t
   try {
     const std::vector<NamedTensor> named = views(tensors);
     write_safetensors(temporary / kSafetensors, named, {{"format", "pt"}});
-    write_pth(temporary / kPth, named);
+    if (prefill_gate_config(entry, model).published()) write_pth(temporary / kPth, named);
     write_file_atomically(temporary / kConfig, folder_config(entry, model, base_model));
     write_file_atomically(temporary / kCard,
                           model_card(entry, model, base_model, training_note, tensors.size()));

@@ -44,7 +44,7 @@ void check_complete(const std::filesystem::path& folder, std::span<const NamedTe
 DType export_dtype(const GateEntryConfig& entry);
 
 /// Writes config.json (the base model's own and the gate's keys), README.md (a model card),
-/// attn_gate_weights.safetensors and attn_gate_weights.pth, all of them or none: into a temporary folder that
+/// attn_gate_weights.safetensors and, of gates that the published code knows, attn_gate_weights.pth, all of them or none: into a temporary folder that
 /// then takes the place of `folder`, which may hold nothing else. `base_model` is what config.json
 /// names as the model the gates belong to; the card prefers the hub id that the model's own config.json has.
 void write_gates_folder(const std::filesystem::path& folder, const std::vector<OwnedTensor>& tensors,

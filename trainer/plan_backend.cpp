@@ -93,7 +93,8 @@ void PlanBackend::normalise_target(Queue&, ConstTensor block_log_max, const Scor
                                    const ScoreLayout& coarse, int64_t heads, Tensor) {
   count("normalise_target", 0, bytes_of(block_log_max) + 4.0 * matrix_elements(coarse, heads));
 }
-void PlanBackend::pool_blocks(Queue&, ConstTensor x, const Table<RowSpan>&, int64_t, PoolSet, Tensor out) {
+void PlanBackend::pool_blocks(Queue&, ConstTensor x, const Table<RowSpan>&, int64_t, int64_t, PoolSet,
+                              Tensor out) {
   count("pool_blocks", 0, bytes_of(x) + bytes_of(out));
 }
 void PlanBackend::group_mean(Queue&, ConstTensor x, Tensor out) {
@@ -113,15 +114,18 @@ void PlanBackend::rms_norm_backward(Queue&, ConstTensor x, ConstTensor, double, 
 }
 
 void PlanBackend::gate_scores(Queue&, const ScoreArgs& args, Tensor scores) {
-  count("gate_scores",
-        matrix_elements(*args.layout, args.head_count) * static_cast<double>(args.queries.dim(2)),
-        bytes_of(scores));
+  count(
+      "gate_scores",
+      matrix_elements(*args.layout, args.head_count) * static_cast<double>(args.queries.dim(2) * args.pieces),
+      bytes_of(scores));
 }
-void PlanBackend::gate_scores_backward(Queue&, const ScoreArgs& args, ConstTensor score_gradient, Tensor,
-                                       Tensor) {
+void PlanBackend::gate_scores_backward(Queue&, const ScoreArgs& args, ConstTensor score_gradient,
+                                       const ScoreGradients& gradients) {
+  const double products = gradients.query.empty() ? 1.0 : 2.0;
   count("gate_scores_backward",
-        4.0 * matrix_elements(*args.layout, args.head_count) * static_cast<double>(args.queries.dim(2)),
-        2 * bytes_of(score_gradient));
+        2.0 * products * matrix_elements(*args.layout, args.head_count) *
+            static_cast<double>(args.queries.dim(2) * args.pieces),
+        products * bytes_of(score_gradient));
 }
 void PlanBackend::kl_loss(Queue&, const KlArgs& args) {
   count("kl_loss", 0, 3 * bytes_of(args.scores));

@@ -49,16 +49,16 @@ class PlanBackend : public ForwardingQueries {
   void attention(Queue&, const AttentionArgs& args) override;
   void normalise_target(Queue&, ConstTensor block_log_max, const ScoreLayout& fine, const ScoreLayout& coarse,
                         int64_t heads, Tensor target) override;
-  void pool_blocks(Queue&, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools,
-                   Tensor out) override;
+  void pool_blocks(Queue&, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, int64_t pieces,
+                   PoolSet pools, Tensor out) override;
   void group_mean(Queue&, ConstTensor x, Tensor out) override;
   void head_linear(Queue&, ConstTensor x, ConstTensor w, Tensor out) override;
   void head_linear_backward(Queue&, ConstTensor x, ConstTensor out_gradient, Tensor w_gradient) override;
   void rms_norm_backward(Queue&, ConstTensor x, ConstTensor weight, double eps, ConstTensor out_gradient,
                          Tensor x_gradient, Tensor w_gradient) override;
   void gate_scores(Queue&, const ScoreArgs& args, Tensor scores) override;
-  void gate_scores_backward(Queue&, const ScoreArgs& args, ConstTensor score_gradient, Tensor query_gradient,
-                            Tensor key_gradient) override;
+  void gate_scores_backward(Queue&, const ScoreArgs& args, ConstTensor score_gradient,
+                            const ScoreGradients& gradients) override;
   void kl_loss(Queue&, const KlArgs& args) override;
   void split_signs(Queue&, ConstTensor x, Tensor out) override;
   void position_scores(Queue&, PositionScores kind, uint64_t seed, const ScoreLayout& layout,

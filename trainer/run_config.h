@@ -54,6 +54,8 @@ struct GateEntryConfig {
   int64_t block_size = 64;               ///< 16, 32, 64 or 128
   int64_t hidden_size = 0;               ///< d; 0: the model's head_dim
   bool force_double = false;             ///< Both linears even where one would do (SEMANTICS section 2).
+  int64_t key_pieces = 1;                ///< 1, 2, 4 or 8: PrefillGateConfig
+  bool distance_bias = false;            ///< PrefillGateConfig
   std::string init_from;                 ///< Gates folder or weights file to continue from; empty: fresh.
   double loss_scale = 10.0;              ///< gate_loss_scale
   std::string loss_reduction = "elements";  ///< elements | rows (SEMANTICS section 4)

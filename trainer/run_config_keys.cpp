@@ -168,6 +168,18 @@ ConfigSection describe_gate(GateEntryConfig& c) {
        &c.force_double,
        {},
        "Projects queries as well as keys even where keys alone would do."},
+      {"key_pieces",
+       &c.key_pieces,
+       {.integers = {1, 2, 4, 8}},
+       "Pieces of a block whose keys are pooled and rotated apart; the best piece gives the block's score. "
+       "More "
+       "than 1: not for the published inference code."},
+      {"distance_bias",
+       &c.distance_bias,
+       {},
+       "A learned bias of every head on the distance between blocks, and on the first block: the gate then "
+       "holds a "
+       "sink and a window. Not for the published inference code."},
       {"init_from", &c.init_from, {}, "Gates folder or weights file to continue from; empty: fresh weights."},
       {"loss_scale", &c.loss_scale, {.above = 0, .at_most = 1e9}, "Factor of the summed layer losses."},
       {"loss_reduction",

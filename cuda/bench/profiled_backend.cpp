@@ -134,8 +134,9 @@ void ProfiledBackend::normalise_target(Queue& queue, ConstTensor block_log_max, 
         [&] { real().normalise_target(queue, block_log_max, fine, coarse, heads, target); });
 }
 void ProfiledBackend::pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
-                                  PoolSet pools, Tensor out) {
-  timed(queue, {.kind = "pool_blocks"}, [&] { real().pool_blocks(queue, x, rows, block_size, pools, out); });
+                                  int64_t pieces, PoolSet pools, Tensor out) {
+  timed(queue, {.kind = "pool_blocks"},
+        [&] { real().pool_blocks(queue, x, rows, block_size, pieces, pools, out); });
 }
 void ProfiledBackend::group_mean(Queue& queue, ConstTensor x, Tensor out) {
   timed(queue, {.kind = "group_mean"}, [&] { real().group_mean(queue, x, out); });
@@ -157,9 +158,9 @@ void ProfiledBackend::gate_scores(Queue& queue, const ScoreArgs& args, Tensor sc
   timed(queue, {.kind = "gate_scores"}, [&] { real().gate_scores(queue, args, scores); });
 }
 void ProfiledBackend::gate_scores_backward(Queue& queue, const ScoreArgs& args, ConstTensor score_gradient,
-                                           Tensor query_gradient, Tensor key_gradient) {
+                                           const ScoreGradients& gradients) {
   timed(queue, {.kind = "gate_scores_backward"},
-        [&] { real().gate_scores_backward(queue, args, score_gradient, query_gradient, key_gradient); });
+        [&] { real().gate_scores_backward(queue, args, score_gradient, gradients); });
 }
 void ProfiledBackend::kl_loss(Queue& queue, const KlArgs& args) {
   timed(queue, {.kind = "kl_loss"}, [&] { real().kl_loss(queue, args); });

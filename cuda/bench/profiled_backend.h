@@ -56,8 +56,8 @@ class ProfiledBackend final : public ForwardingBackend {
   void attention(Queue& queue, const AttentionArgs& args) override;
   void normalise_target(Queue& queue, ConstTensor block_log_max, const ScoreLayout& fine,
                         const ScoreLayout& coarse, int64_t heads, Tensor target) override;
-  void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools,
-                   Tensor out) override;
+  void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
+                   int64_t pieces, PoolSet pools, Tensor out) override;
   void group_mean(Queue& queue, ConstTensor x, Tensor out) override;
   void head_linear(Queue& queue, ConstTensor x, ConstTensor w, Tensor out) override;
   void head_linear_backward(Queue& queue, ConstTensor x, ConstTensor out_gradient,
@@ -66,7 +66,7 @@ class ProfiledBackend final : public ForwardingBackend {
                          ConstTensor out_gradient, Tensor x_gradient, Tensor w_gradient) override;
   void gate_scores(Queue& queue, const ScoreArgs& args, Tensor scores) override;
   void gate_scores_backward(Queue& queue, const ScoreArgs& args, ConstTensor score_gradient,
-                            Tensor query_gradient, Tensor key_gradient) override;
+                            const ScoreGradients& gradients) override;
   void kl_loss(Queue& queue, const KlArgs& args) override;
   void select_blocks(Queue& queue, const SelectArgs& args) override;
   void kept_recall(Queue& queue, const KeptRecallArgs& args) override;

@@ -113,10 +113,10 @@ class CpuBackend final : public Backend {
     });
   }
 
-  void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools,
-                   Tensor out) override {
-    check::pool_blocks(x, rows, block_size, pools, out);
-    on(queue).push([=, this, &rows] { cpu::pool_blocks(pool_, x, rows, block_size, pools, out); });
+  void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
+                   int64_t pieces, PoolSet pools, Tensor out) override {
+    check::pool_blocks(x, rows, block_size, pieces, pools, out);
+    on(queue).push([=, this, &rows] { cpu::pool_blocks(pool_, x, rows, block_size, pieces, pools, out); });
   }
   void group_mean(Queue& queue, ConstTensor x, Tensor out) override {
     check::group_mean(x, out);
@@ -144,12 +144,9 @@ class CpuBackend final : public Backend {
     on(queue).push([=, this] { cpu::gate_scores(pool_, args, scores); });
   }
   void gate_scores_backward(Queue& queue, const ScoreArgs& args, ConstTensor score_gradient,
-                            Tensor query_gradient, Tensor key_gradient) override {
-    check::gate_scores(args, score_gradient);
-    SEER_CHECK(query_gradient.shape() == args.queries.shape() && key_gradient.shape() == args.keys.shape(),
-               "{} {}", to_string(query_gradient.shape()), to_string(key_gradient.shape()));
-    on(queue).push(
-        [=, this] { cpu::gate_scores_backward(pool_, args, score_gradient, query_gradient, key_gradient); });
+                            const ScoreGradients& gradients) override {
+    check::gate_scores_backward(args, score_gradient, gradients);
+    on(queue).push([=, this] { cpu::gate_scores_backward(pool_, args, score_gradient, gradients); });
   }
   void kl_loss(Queue& queue, const KlArgs& args) override {
     check::kl_loss(args);

@@ -32,7 +32,7 @@ void normalise_target(ThreadPool& pool, ConstTensor block_log_max, const ScoreLa
                       const ScoreLayout& coarse, int64_t heads, Tensor target);
 
 void pool_blocks(ThreadPool& pool, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
-                 PoolSet pools, Tensor out);
+                 int64_t pieces, PoolSet pools, Tensor out);
 void group_mean(ThreadPool& pool, ConstTensor x, Tensor out);
 
 void head_linear(ThreadPool& pool, ConstTensor x, ConstTensor w, Tensor out);
@@ -40,7 +40,7 @@ void head_linear_backward(ThreadPool& pool, ConstTensor x, ConstTensor out_gradi
 
 void gate_scores(ThreadPool& pool, const ScoreArgs& args, Tensor scores);
 void gate_scores_backward(ThreadPool& pool, const ScoreArgs& args, ConstTensor score_gradient,
-                          Tensor query_gradient, Tensor key_gradient);
+                          const ScoreGradients& gradients);
 
 void kl_loss(ThreadPool& pool, const KlArgs& args);
 size_t kl_workspace(const KlArgs& args);

@@ -34,17 +34,20 @@ void pool_rows(ConstTensor x, int64_t first, int64_t count, PoolSet pools, T* ou
 }  // namespace
 
 void pool_blocks(ThreadPool& pool, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
-                 PoolSet pools, Tensor out) {
+                 int64_t pieces, PoolSet pools, Tensor out) {
   dispatch(x.dtype(), [&](auto zero) {
     using T = decltype(zero);
     int64_t first_out = 0;
     for (const RowSpan& span : rows.host) {
-      const int64_t blocks = ceil_div(span.rows, block_size);
-      pool.run(blocks, [&](int64_t b, int) {
-        pool_rows<T>(x, span.row + b * block_size, std::min(block_size, span.rows - b * block_size), pools,
-                     out.data<T>() + (first_out + b) * out.row_stride());
+      const int64_t size = block_size / pieces;
+      const int64_t last = ceil_div(span.rows, size) - 1;
+      const int64_t outputs = ceil_div(span.rows, block_size) * pieces;
+      pool.run(outputs, [&](int64_t number, int) {
+        const int64_t first = std::min(number, last) * size;
+        pool_rows<T>(x, span.row + first, std::min(size, span.rows - first), pools,
+                     out.data<T>() + (first_out + number) * out.row_stride());
       });
-      first_out += blocks;
+      first_out += outputs;
     }
   });
 }

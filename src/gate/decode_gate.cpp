@@ -39,7 +39,7 @@ DecodeActivations decode_gate_forward(LayerContext& context, const DecodeGateCon
   }
   a.pooled_k = context.arena.tensor(
       dtype, Shape{layout.num_key_rows, groups, config.k_pools.count() * config.head_dim});
-  backend.pool_blocks(queue, input.k_pre, input.batch->key_rows, config.block_size, config.k_pools,
+  backend.pool_blocks(queue, input.k_pre, input.batch->key_rows, config.block_size, 1, config.k_pools,
                       a.pooled_k);
 
   a.linear_q = context.arena.tensor(dtype, query_shape);

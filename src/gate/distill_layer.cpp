@@ -15,7 +15,8 @@ int64_t heads_at_a_time(const LayerContext& context, const DistillInput& input,
   int64_t per_head = input.finest->elements;
   int64_t largest = 0;
   for (const GateTask& gate : gates) {
-    const int64_t matrices = gate.recalls.empty() ? 2 : 3;
+    // T, scores, lists of kept blocks; of pieces, a byte says which was the best.
+    const int64_t matrices = (gate.recalls.empty() ? 2 : 3) + (gate.config->key_pieces > 1 ? 1 : 0);
     largest = std::max(largest, matrices * gate.layout->elements);
   }
   per_head += largest;
@@ -99,12 +100,13 @@ void distill_heads(LayerContext& context, const DistillInput& input, const GateT
   const Tensor target = context.arena.tensor(DType::kF32, Shape{head_count, layout.elements});
   const Tensor scores = context.arena.tensor(DType::kF32, target.shape());
   backend.normalise_target(queue, block_log_max, *input.finest, layout, head_count, target);
-  const ScoreArgs args = prefill_score_args(*gate.config, activations, layout, head_begin, head_count);
+  const bool want_gradient = !gate.gradients.key.empty();
+  ScoreArgs args = prefill_score_args(*gate.config, activations, layout, head_begin, head_count);
+  if (want_gradient && args.pieces > 1) args.best_piece = context.arena.tensor(DType::kU8, target.shape());
   backend.gate_scores(queue, args, scores);
 
   measure_recalls(context, gate, heads, head_begin, head_count, scores, target);
 
-  const bool want_gradient = !gate.gradients.key.empty();
   KlArgs kl{.scores = scores,
             .target = target,
             .layout = &layout,
@@ -117,9 +119,14 @@ void distill_heads(LayerContext& context, const DistillInput& input, const GateT
             .losses = gate.losses.slice_rows(head_begin, head_count)};
   kl.workspace = context.arena.bytes(backend.kl_workspace(kl));
   backend.kl_loss(queue, kl);
-  if (want_gradient) {
-    backend.gate_scores_backward(queue, args, scores, activations.query_gradient, activations.key_gradient);
+  if (!want_gradient) return;
+  ScoreGradients gradients{.query = activations.query_gradient,
+                           .key = activations.key_gradient,
+                           .distance = gate.gradients.distance};
+  if (!gradients.distance.empty()) {
+    gradients.distance_sums = context.arena.tensor(DType::kF32, Shape{head_count, layout.max_blocks + 1});
   }
+  backend.gate_scores_backward(queue, args, scores, gradients);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ struct RecallSlots {
 struct GateTask {
   const PrefillGateConfig* config = nullptr;
   const ScoreLayout* layout = nullptr;  ///< Of the gate's block size
-  RopeTable blocks;                     ///< Rotary table of block positions, dimension d
+  RopeTable blocks;  ///< Rotary tables of block positions, dimension d: one for each of config->key_pieces
   GateTensors weights;
   GateTensors gradients;  ///< Added to; empty key: no gradients wanted
   LossReduction reduction = LossReduction::kElements;

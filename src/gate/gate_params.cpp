@@ -1,5 +1,7 @@
 #include "src/gate/gate_params.h"
 
+#include <algorithm>
+
 #include "src/core/rng.h"
 
 namespace seer {
@@ -8,8 +10,21 @@ std::string gate_weight_name(int64_t layer, bool query) {
   return fmt::format("model.layers.{}.self_attn.attn_gate.mask_linear_{}.weight", layer, query ? "q" : "k");
 }
 
+std::string distance_weight_name(int64_t layer) {
+  return fmt::format("model.layers.{}.self_attn.attn_gate.distance_bias.weight", layer);
+}
+
+std::vector<NamedGateWeight> gate_weights(const PrefillGateConfig& config, int64_t layer) {
+  std::vector<NamedGateWeight> out;
+  if (config.has_query_linear()) out.push_back({gate_weight_name(layer, true), config.query_weight()});
+  out.push_back({gate_weight_name(layer, false), config.key_weight()});
+  if (config.distance_bias) out.push_back({distance_weight_name(layer), config.distance_weight()});
+  return out;
+}
+
 int64_t GateParams::layer_size(const PrefillGateConfig& config) {
-  return config.key_weight().numel() + (config.has_query_linear() ? config.query_weight().numel() : 0);
+  return config.key_weight().numel() + (config.has_query_linear() ? config.query_weight().numel() : 0) +
+         (config.distance_bias ? config.distance_weight().numel() : 0);
 }
 
 GateParams::GateParams(Backend& backend, Queue& queue, const PrefillGateConfig& config, int64_t num_layers,
@@ -42,6 +57,8 @@ GateTensors gate_tensors(const PrefillGateConfig& config, Tensor layer) {
     data += config.query_weight().numel();
   }
   out.key = Tensor(data, DType::kF32, config.key_weight());
+  data += config.key_weight().numel();
+  if (config.distance_bias) out.distance = Tensor(data, DType::kF32, config.distance_weight());
   return out;
 }
 
@@ -51,7 +68,9 @@ void GateParams::init_normal(Backend& backend, Queue& queue, uint64_t seed, doub
   for (int64_t layer = 0; layer < num_layers_; ++layer) {
     Rng rng = Rng(seed).fork("gate init").fork(layer);
     float* out = values.data<float>() + layer * layer_size_;
-    for (int64_t i = 0; i < layer_size_; ++i) out[i] = static_cast<float>(rng.normal() * standard_deviation);
+    const int64_t linears = layer_size_ - (config_.distance_bias ? config_.distance_weight().numel() : 0);
+    for (int64_t i = 0; i < linears; ++i) out[i] = static_cast<float>(rng.normal() * standard_deviation);
+    std::fill(out + linears, out + layer_size_, 0.0F);
   }
   backend.copy(queue, values, flat_weights());
   backend.synchronize(queue);  // the host copy ends here

@@ -11,8 +11,9 @@ namespace seer {
 
 /// One layer's gate: weights or gradients.
 struct GateTensors {
-  Tensor query;  ///< mask_linear_q.weight [H, nq*D, d], or empty
-  Tensor key;    ///< mask_linear_k.weight [H or G, nk*D, d]
+  Tensor query;     ///< mask_linear_q.weight [H, nq*D, d], or empty
+  Tensor key;       ///< mask_linear_k.weight [H or G, nk*D, d]
+  Tensor distance;  ///< distance_bias.weight [H, kDistanceTerms], or empty
 };
 
 /// The views of a layer's weights or gradients in `layer`, a flat array of GateParams::layer_size() elements.
@@ -41,7 +42,8 @@ class GateParams {
   /// The gradients of one layer as one array: what ranks reduce while the next layer computes.
   Tensor layer_gradients(int64_t layer) const { return layer_of(kGradients, layer); }
 
-  /// Fresh weights: normal with mean 0 and the given standard deviation, a function of seed and layer alone.
+  /// Fresh weights: linears normal with mean 0 and the given standard deviation, a function of seed and layer alone; the
+  /// distance bias 0.
   void init_normal(Backend& backend, Queue& queue, uint64_t seed, double standard_deviation);
 
   static int64_t layer_size(const PrefillGateConfig& config);
@@ -62,5 +64,13 @@ class GateParams {
 /// The name of a gate weight in files: "model.layers.N.self_attn.attn_gate.mask_linear_q.weight" (SEMANTICS 2
 /// and 6).
 std::string gate_weight_name(int64_t layer, bool query);
+/// "model.layers.N.self_attn.attn_gate.distance_bias.weight", ours alone.
+std::string distance_weight_name(int64_t layer);
+/// Every weight of one layer with its name: query linear, key linear, distance bias, those the gate has.
+struct NamedGateWeight {
+  std::string name;
+  Shape shape;
+};
+std::vector<NamedGateWeight> gate_weights(const PrefillGateConfig& config, int64_t layer);
 
 }  // namespace seer

@@ -76,14 +76,15 @@ RopeFrequencies rope_frequencies(const RopeConfig& config, int64_t dim) {
 }
 
 RopeTables::RopeTables(Backend& backend, Queue& queue, const RopeFrequencies& frequencies, int64_t count,
-                       int64_t stride) {
+                       int64_t stride, int64_t pieces) {
   const auto half = static_cast<int64_t>(frequencies.inv_freq.size());
-  const Shape both{2, count, half};
+  const int64_t rows = count * pieces;
+  const Shape both{2, rows, half};
   Buffer host = backend.allocate(both.numel() * sizeof(float), Memory::kHostPinned);
   auto* cos = host.tensor(DType::kF32, both).data<float>();
-  float* sin = cos + count * half;
-  for (int64_t p = 0; p < count; ++p) {
-    const auto position = static_cast<float>(p * stride);
+  float* sin = cos + rows * half;
+  for (int64_t p = 0; p < rows; ++p) {
+    const auto position = static_cast<float>(p % count * stride + p / count * (stride / pieces));
     for (int64_t j = 0; j < half; ++j) {
       const float angle = position * frequencies.inv_freq[j];
       cos[p * half + j] = std::cos(angle) * frequencies.attention_scaling;
@@ -94,8 +95,8 @@ RopeTables::RopeTables(Backend& backend, Queue& queue, const RopeFrequencies& fr
   const Tensor tables = buffer_.tensor(DType::kF32, both);
   backend.copy(queue, host.tensor(DType::kF32, both), tables);
   backend.synchronize(queue);  // the host copy ends here
-  cos_ = tables.slice_rows(0, 1).reshape(Shape{count, half});
-  sin_ = tables.slice_rows(1, 1).reshape(Shape{count, half});
+  cos_ = tables.slice_rows(0, 1).reshape(Shape{rows, half});
+  sin_ = tables.slice_rows(1, 1).reshape(Shape{rows, half});
 }
 
 }  // namespace seer

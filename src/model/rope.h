@@ -19,12 +19,13 @@ struct RopeFrequencies {
 RopeFrequencies rope_frequencies(const RopeConfig& config, int64_t dim);
 
 /// Owns a table of `count` positions: 0, stride, 2 * stride, ... (stride is the block size for a gate's
-/// blocks).
+/// blocks). With `pieces`, so many tables one behind the other: the second begins at stride / pieces, and so on.
 class RopeTables {
  public:
   RopeTables(Backend& backend, Queue& queue, const RopeFrequencies& frequencies, int64_t count,
-             int64_t stride = 1);
+             int64_t stride = 1, int64_t pieces = 1);
 
+  /// All rows, [pieces * count, dim / 2].
   RopeTable table() const { return {cos_, sin_}; }
   size_t bytes() const { return buffer_.bytes(); }
   static size_t bytes_for(int64_t dim, int64_t count) {

@@ -26,6 +26,7 @@
 
 #include "src/core/buffer.h"
 #include "src/core/tensor.h"
+#include "src/ops/distance_bias.h"
 #include "src/ops/layout.h"
 #include "src/ops/sparse_args.h"
 
@@ -112,11 +113,25 @@ struct PoolSet {
 /// A range of heads and the score matrices [head_count, rows, blocks] of one layout.
 struct ScoreArgs {
   ConstTensor queries;  ///< [query rows, H, d], RoPE applied
-  ConstTensor keys;     ///< [key rows, Hk, d], RoPE applied; query head h sees key head h * Hk / H
+  ConstTensor keys;     ///< [key rows * pieces, Hk, d], RoPE applied; query head h sees key head h * Hk / H
   const ScoreLayout* layout = nullptr;
   int64_t head_begin = 0;
   int64_t head_count = 0;  ///< With Hk < H: whole groups of H/Hk heads.
   double scale = 0.0;      ///< 1/sqrt(d)
+  int64_t pieces =
+      1;  ///< Keys of a block, one behind the other: the best of them gives its score. At most 255
+  ConstTensor distance_bias;  ///< [H, kDistanceTerms] (distance_bias.h), or empty; prefill matrices alone
+  /// U8 matrices: which piece gave the score, the first of equals. Written by gate_scores(), read by
+  /// gate_scores_backward(), which needs it where pieces > 1; else empty.
+  Tensor best_piece;
+};
+
+/// What gate_scores_backward() computes, for the heads of its range.
+struct ScoreGradients {
+  Tensor query;          ///< Like queries, written; empty: not wanted
+  Tensor key;            ///< Like keys, added to
+  Tensor distance;       ///< Like distance_bias, added to; empty: not wanted
+  Tensor distance_sums;  ///< Scratch for it: [head_count, layout.max_blocks + 1] of the scores' dtype
 };
 
 enum class LossReduction {
@@ -228,10 +243,10 @@ class Backend {
   // ---- the gate (fp32; the CPU computes F64 tensors as well, for gradient checks)
 
   /// Pools q_pre or k_pre over the blocks of `rows` (the batch's rows or key_rows; each span begins a new block),
-  /// SEMANTICS 2:
-  /// x [S, heads, D], out [pooled rows, heads, pools * D].
+  /// SEMANTICS 2, or over each of `pieces` equal pieces of every block: x [S, heads, D],
+  /// out [pooled rows * pieces, heads, pools * D]. A piece behind the end of a short last block is the last one over again.
   virtual void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
-                           PoolSet pools, Tensor out) = 0;
+                           int64_t pieces, PoolSet pools, Tensor out) = 0;
 
   /// Mean over the H/G heads of each group (SEMANTICS 8, Qavg): x [R, H, D], out [R, G, D].
   virtual void group_mean(Queue& queue, ConstTensor x, Tensor out) = 0;
@@ -247,13 +262,12 @@ class Backend {
   virtual void rms_norm_backward(Queue& queue, ConstTensor x, ConstTensor weight, double eps,
                                  ConstTensor out_gradient, Tensor x_gradient, Tensor w_gradient) = 0;
 
-  /// scores[h, i, j] = scale * queries[i, h] . keys[j, h'] where row i sees block j; what other elements hold
-  /// afterwards is undefined.
+  /// scores[h, i, j] = the largest over a block's pieces of scale * queries[i, h] . keys[j, h'], plus the distance bias,
+  /// where row i sees block j; what other elements hold afterwards is undefined.
   virtual void gate_scores(Queue& queue, const ScoreArgs& args, Tensor scores) = 0;
-  /// query_gradient is written, key_gradient added to, both for the heads of the range. score_gradient must
-  /// be 0 where a row does not see a block, as kl_loss leaves it.
+  /// score_gradient must be 0 where a row does not see a block, as kl_loss leaves it.
   virtual void gate_scores_backward(Queue& queue, const ScoreArgs& args, ConstTensor score_gradient,
-                                    Tensor query_gradient, Tensor key_gradient) = 0;
+                                    const ScoreGradients& gradients) = 0;
 
   virtual void kl_loss(Queue& queue, const KlArgs& args) = 0;
   virtual size_t kl_workspace(const KlArgs& args) const = 0;

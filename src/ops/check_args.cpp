@@ -99,9 +99,11 @@ void normalise_target(ConstTensor fine_map, const ScoreLayout& fine, const Score
   matrices(target, coarse, heads);
 }
 
-void pool_blocks(ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools, Tensor out) {
+void pool_blocks(ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, int64_t pieces, PoolSet pools,
+                 Tensor out) {
+  SEER_CHECK(pieces > 0 && block_size % pieces == 0, "blocks of {} in {} pieces", block_size, pieces);
   int64_t pooled = 0;
-  for (const RowSpan& span : rows.host) pooled += ceil_div(span.rows, block_size);
+  for (const RowSpan& span : rows.host) pooled += ceil_div(span.rows, block_size) * pieces;
   SEER_CHECK(pools.count() > 0 && out.dim(2) == pools.count() * x.dim(2) && out.dim(1) == x.dim(1) &&
                  out.rows() == pooled,
              "x {} out {} for {} pooled rows", to_string(x.shape()), to_string(out.shape()), pooled);
@@ -129,9 +131,36 @@ void gate_scores(const ScoreArgs& a, ConstTensor scores) {
   SEER_CHECK(a.head_begin % group == 0 && a.head_count % group == 0 &&
                  a.head_begin + a.head_count <= a.queries.dim(1),
              "heads {}+{} of {} in groups of {}", a.head_begin, a.head_count, a.queries.dim(1), group);
-  SEER_CHECK(a.queries.rows() >= a.layout->num_query_rows && a.keys.rows() >= a.layout->num_key_rows,
-             "{} x {} rows", a.queries.rows(), a.keys.rows());
+  SEER_CHECK(a.pieces > 0 && a.pieces <= UINT8_MAX, "{} pieces", a.pieces);
+  SEER_CHECK(
+      a.queries.rows() >= a.layout->num_query_rows && a.keys.rows() >= a.layout->num_key_rows * a.pieces,
+      "{} x {} rows, {} pieces", a.queries.rows(), a.keys.rows(), a.pieces);
   matrices(scores, *a.layout, a.head_count);
+  if (!a.distance_bias.empty()) {
+    SEER_CHECK(a.layout->kind == ScoreKind::kPrefill && a.distance_bias.contiguous() &&
+                   a.distance_bias.shape() == Shape({a.queries.dim(1), kDistanceTerms}) &&
+                   a.distance_bias.dtype() == scores.dtype(),
+               "distance bias {} {}", name_of(a.distance_bias.dtype()), to_string(a.distance_bias.shape()));
+  }
+  if (!a.best_piece.empty()) {
+    SEER_CHECK(a.best_piece.dtype() == DType::kU8 && a.best_piece.shape() == scores.shape(),
+               "best pieces {} {}", name_of(a.best_piece.dtype()), to_string(a.best_piece.shape()));
+  }
+}
+
+void gate_scores_backward(const ScoreArgs& a, ConstTensor score_gradient, const ScoreGradients& gradients) {
+  gate_scores(a, score_gradient);
+  SEER_CHECK(a.pieces == 1 || !a.best_piece.empty(), "the gradient of {} pieces without the best of them",
+             a.pieces);
+  SEER_CHECK((gradients.query.empty() || gradients.query.shape() == a.queries.shape()) &&
+                 gradients.key.shape() == a.keys.shape(),
+             "{} {}", to_string(gradients.query.shape()), to_string(gradients.key.shape()));
+  if (gradients.distance.empty()) return;
+  SEER_CHECK(gradients.distance.shape() == a.distance_bias.shape() && gradients.distance.contiguous() &&
+                 gradients.distance_sums.contiguous() &&
+                 gradients.distance_sums.shape() == Shape({a.head_count, a.layout->max_blocks + 1}),
+             "distance {} sums {}", to_string(gradients.distance.shape()),
+             to_string(gradients.distance_sums.shape()));
 }
 
 void kl_loss(const KlArgs& a) {

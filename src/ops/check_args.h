@@ -13,10 +13,12 @@ void rope(ConstTensor x, const RopeTable& table, const Table<RowSpan>& rows, Ten
 void attention(const AttentionArgs& args);
 void normalise_target(ConstTensor fine_map, const ScoreLayout& fine, const ScoreLayout& coarse, int64_t heads,
                       Tensor target);
-void pool_blocks(ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools, Tensor out);
+void pool_blocks(ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, int64_t pieces, PoolSet pools,
+                 Tensor out);
 void group_mean(ConstTensor x, Tensor out);
 void head_linear(ConstTensor x, ConstTensor w, ConstTensor out);
 void gate_scores(const ScoreArgs& args, ConstTensor scores);
+void gate_scores_backward(const ScoreArgs& args, ConstTensor score_gradient, const ScoreGradients& gradients);
 void kl_loss(const KlArgs& args);
 void sum_parts(ConstTensor parts, ConstTensor out);
 void adamw(const AdamWArgs& args);

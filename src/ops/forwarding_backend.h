@@ -73,9 +73,9 @@ class ForwardingBackend : public ForwardingQueries {
                         const ScoreLayout& coarse, int64_t heads, Tensor target) override {
     real_.normalise_target(queue, block_log_max, fine, coarse, heads, target);
   }
-  void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size, PoolSet pools,
-                   Tensor out) override {
-    real_.pool_blocks(queue, x, rows, block_size, pools, out);
+  void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
+                   int64_t pieces, PoolSet pools, Tensor out) override {
+    real_.pool_blocks(queue, x, rows, block_size, pieces, pools, out);
   }
   void group_mean(Queue& queue, ConstTensor x, Tensor out) override { real_.group_mean(queue, x, out); }
   void head_linear(Queue& queue, ConstTensor x, ConstTensor w, Tensor out) override {
@@ -93,8 +93,8 @@ class ForwardingBackend : public ForwardingQueries {
     real_.gate_scores(queue, args, scores);
   }
   void gate_scores_backward(Queue& queue, const ScoreArgs& args, ConstTensor score_gradient,
-                            Tensor query_gradient, Tensor key_gradient) override {
-    real_.gate_scores_backward(queue, args, score_gradient, query_gradient, key_gradient);
+                            const ScoreGradients& gradients) override {
+    real_.gate_scores_backward(queue, args, score_gradient, gradients);
   }
   void kl_loss(Queue& queue, const KlArgs& args) override { real_.kl_loss(queue, args); }
   void split_signs(Queue& queue, ConstTensor x, Tensor out) override { real_.split_signs(queue, x, out); }

@@ -20,7 +20,7 @@ Tensor pool(LayerContext& context, ConstTensor x, const Table<RowSpan>& rows, in
             int64_t block_size, PoolSet pools) {
   const Tensor out =
       context.arena.tensor(DType::kF32, Shape{pooled_rows, x.dim(1), pools.count() * x.dim(2)});
-  context.backend.pool_blocks(context.queue, x, rows, block_size, pools, out);
+  context.backend.pool_blocks(context.queue, x, rows, block_size, 1, pools, out);
   return out;
 }
 
@@ -28,16 +28,17 @@ Tensor pool(LayerContext& context, ConstTensor x, const Table<RowSpan>& rows, in
 
 BlockScorer::BlockScorer(LayerContext& context, const ScoringMethod& method, const LayerHeads& heads,
                          const LayerGate* gate, int64_t layer)
-    : context_(context), method_(method), heads_(heads), scale_(attention_scale(heads)) {
+    : context_(context),
+      method_(method),
+      heads_(heads),
+      pooled_{.layout = heads.blocks, .scale = attention_scale(heads)} {
   switch (method.kind) {
     case Kind::kGate: {
       SEER_CHECK(gate != nullptr, "scores of a gate that is not there");
       const PrefillActivations activations =
           prefill_gate_forward(context, *gate->config, gate->weights, {heads.q_pre, heads.k_pre, heads.batch},
                                *heads.blocks, gate->blocks, /*want_gradient=*/false);
-      queries_ = activations.queries;
-      keys_ = activations.keys;
-      scale_ = 1.0 / std::sqrt(static_cast<double>(gate->config->hidden_size));
+      pooled_ = prefill_score_args(*gate->config, activations, *heads.blocks, 0, 0);
       break;
     }
     case Kind::kMeanPooled:
@@ -58,8 +59,10 @@ BlockScorer::BlockScorer(LayerContext& context, const ScoringMethod& method, con
 
 void BlockScorer::pool_means() {
   const ScoreLayout& blocks = *heads_.blocks;
-  queries_ = pool(context_, heads_.q, heads_.batch->rows, blocks.num_query_rows, blocks.block_size, kMean);
-  keys_ = pool(context_, heads_.k, heads_.batch->key_rows, blocks.num_key_rows, blocks.block_size, kMean);
+  pooled_.queries =
+      pool(context_, heads_.q, heads_.batch->rows, blocks.num_query_rows, blocks.block_size, kMean);
+  pooled_.keys =
+      pool(context_, heads_.k, heads_.batch->key_rows, blocks.num_key_rows, blocks.block_size, kMean);
 }
 
 /// max(q, 0) . kmax + min(q, 0) . kmin is the largest q . k that keys within the bounds can have.
@@ -67,9 +70,11 @@ void BlockScorer::pool_bounds() {
   const ScoreLayout& blocks = *heads_.blocks;
   const Tensor mean =
       pool(context_, heads_.q, heads_.batch->rows, blocks.num_query_rows, blocks.block_size, kMean);
-  queries_ = context_.arena.tensor(DType::kF32, Shape{mean.rows(), mean.dim(1), 2 * mean.dim(2)});
-  context_.backend.split_signs(context_.queue, mean, queries_);
-  keys_ = pool(context_, heads_.k, heads_.batch->key_rows, blocks.num_key_rows, blocks.block_size, kBounds);
+  const Tensor signs = context_.arena.tensor(DType::kF32, Shape{mean.rows(), mean.dim(1), 2 * mean.dim(2)});
+  context_.backend.split_signs(context_.queue, mean, signs);
+  pooled_.queries = signs;
+  pooled_.keys =
+      pool(context_, heads_.k, heads_.batch->key_rows, blocks.num_key_rows, blocks.block_size, kBounds);
 }
 
 bool BlockScorer::probabilities() const {
@@ -83,14 +88,9 @@ void BlockScorer::score(int64_t head_begin, int64_t head_count, Tensor scores) {
     case Kind::kGate:
     case Kind::kMeanPooled:
     case Kind::kMinMaxBound:
-      backend.gate_scores(queue,
-                          {.queries = queries_,
-                           .keys = keys_,
-                           .layout = heads_.blocks,
-                           .head_begin = head_begin,
-                           .head_count = head_count,
-                           .scale = scale_},
-                          scores);
+      pooled_.head_begin = head_begin;
+      pooled_.head_count = head_count;
+      backend.gate_scores(queue, pooled_, scores);
       return;
     case Kind::kOracle:
       ground_truth(context_, heads_, head_begin, head_count, scores);
@@ -104,7 +104,7 @@ void BlockScorer::score(int64_t head_begin, int64_t head_count, Tensor scores) {
                             .stride = method_.stride,
                             .head_begin = head_begin,
                             .head_count = head_count,
-                            .scale = static_cast<float>(scale_),
+                            .scale = static_cast<float>(attention_scale(heads_)),
                             .scores = scores};
       args.workspace = context_.arena.bytes(backend.antidiagonal_workspace(args));
       backend.antidiagonal_scores(queue, args);

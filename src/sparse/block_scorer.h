@@ -21,7 +21,7 @@ struct LayerHeads {
 struct LayerGate {
   const PrefillGateConfig* config = nullptr;
   GateTensors weights;
-  RopeTable blocks;  ///< Rotary table of block positions, dimension d
+  RopeTable blocks;  ///< Rotary tables of block positions, dimension d: one for each of config->key_pieces
 };
 
 /// Scores of a layer's heads. What all heads share is computed at construction, into the arena; the scorer must not outlive
@@ -49,9 +49,7 @@ class BlockScorer {
   LayerContext& context_;
   ScoringMethod method_;
   LayerHeads heads_;
-  Tensor queries_;  // pooled and projected; empty where the method pools nothing
-  Tensor keys_;
-  double scale_ = 1.0;
+  ScoreArgs pooled_;  // of methods that compare pooled queries and keys
   uint64_t seed_ = 0;
 };
 

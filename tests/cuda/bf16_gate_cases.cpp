@@ -26,7 +26,7 @@ Bf16Cases pool_cases() {
                  const Activation x(device, Shape{382, heads, head_dim}, layout,
                                     bf16_values(12, 382 * heads * head_dim));
                  const Tensor out = device.output(Shape{pooled, heads, pools.count() * head_dim});
-                 device.backend().pool_blocks(device.queue(), x, spans, block, pools, out);
+                 device.backend().pool_blocks(device.queue(), x, spans, block, 1, pools, out);
                  return {{"out", {device.download(out), pools.avg ? Rounding::kFp32 : Rounding::kNone}}};
                }});
         }

@@ -125,7 +125,7 @@ TEST_F(GateGolden, Prefill) {
     const double loss = golden.floats("loss")[0];
     EXPECT_NEAR(sum(losses), loss, kTolerance * std::abs(loss));
 
-    backend_->gate_scores_backward(*queue_, args, scores, gate.query_gradient, gate.key_gradient);
+    backend_->gate_scores_backward(*queue_, args, scores, {gate.query_gradient, gate.key_gradient});
     prefill_gate_backward(context_, config, gate, scores_layout, rope.table(),
                           {query_gradient, key_gradient});
     EXPECT_LE(relative_error(download(*backend_, *queue_, key_gradient),
@@ -232,7 +232,7 @@ TEST_F(GateGolden, Decode) {
     const double loss = golden.floats("loss")[0];
     EXPECT_NEAR(sum(losses), loss, kTolerance * std::abs(loss));
 
-    backend_->gate_scores_backward(*queue_, args, scores, gate.query_gradient, gate.key_gradient);
+    backend_->gate_scores_backward(*queue_, args, scores, {gate.query_gradient, gate.key_gradient});
     decode_gate_backward(context_, config, {wq, wk, nq, nk}, gate, scores_layout, token_rope.table(),
                          block_rope.table(), {dwq, dwk, dnq, dnk});
     const auto compare = [&](const char* name, const DeviceTensor& gradient) {

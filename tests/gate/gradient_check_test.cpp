@@ -147,7 +147,7 @@ TEST_F(GradientCheck, GateScores) {
   };
   const Tensor q_gradient = device_.output(q_shape, kF64);
   const Tensor k_gradient = device_.zeros(k_shape, kF64);
-  backend_.gate_scores_backward(queue_, args(q, k), f64(matrix, cotangent), q_gradient, k_gradient);
+  backend_.gate_scores_backward(queue_, args(q, k), f64(matrix, cotangent), {q_gradient, k_gradient});
   const auto loss = [&](const Values& queries, const Values& keys) {
     const Tensor scores = device_.zeros(matrix, kF64);
     backend_.gate_scores(queue_, args(queries, keys), scores);
@@ -235,7 +235,8 @@ class GateGradient : public GradientCheck {
               bool want_gradient) {
     arena_.reset();
     const ScoreLayout layout = ScoreLayout::prefill(batch_, kBlock);
-    const RopeTables rope = tables(config.hidden_size, layout.max_blocks, kBlock);
+    const RopeTables rope(backend_, queue_, rope_frequencies(RopeConfig{}, config.hidden_size),
+                          layout.max_blocks, kBlock, config.key_pieces);
     const bool both = config.has_query_linear();
     GateTensors w;
     GateTensors gradients;
@@ -245,17 +246,25 @@ class GateGradient : public GradientCheck {
       w.query = f64(config.query_weight(), weights[1]);
       gradients.query = device_.zeros(config.query_weight(), kF64);
     }
+    if (config.distance_bias) {
+      w.distance = f64(config.distance_weight(), weights.back());
+      gradients.distance = device_.zeros(config.distance_weight(), kF64);
+    }
     PrefillActivations a =
         prefill_gate_forward(context_, config, w, {q_, k_, &batch_}, layout, rope.table(), want_gradient);
     const Tensor scores = device_.zeros(Shape{kHeads, layout.elements}, kF64);
-    const ScoreArgs args = prefill_score_args(config, a, layout, 0, kHeads);
+    ScoreArgs args = prefill_score_args(config, a, layout, 0, kHeads);
+    if (config.key_pieces > 1) args.best_piece = device_.zeros(scores.shape(), DType::kU8);
+    const Tensor distance_sums = device_.output(Shape{kHeads, layout.max_blocks + 1}, kF64);
     backend_.gate_scores(queue_, args, scores);
     Run out{kl(device_, layout, kHeads, scores, reduction, want_gradient), {}};
     if (want_gradient) {
-      backend_.gate_scores_backward(queue_, args, scores, a.query_gradient, a.key_gradient);
+      backend_.gate_scores_backward(queue_, args, scores,
+                                    {a.query_gradient, a.key_gradient, gradients.distance, distance_sums});
       prefill_gate_backward(context_, config, a, layout, rope.table(), gradients);
       out.gradients.push_back(device_.download(gradients.key));
       if (both) out.gradients.push_back(device_.download(gradients.query));
+      if (config.distance_bias) out.gradients.push_back(device_.download(gradients.distance));
     }
     return out;
   }
@@ -287,7 +296,7 @@ class GateGradient : public GradientCheck {
     backend_.gate_scores(queue_, args, scores);
     Run out{kl(device_, layout, kKvHeads, scores, LossReduction::kElements, want_gradient), {}};
     if (want_gradient) {
-      backend_.gate_scores_backward(queue_, args, scores, a.query_gradient, a.key_gradient);
+      backend_.gate_scores_backward(queue_, args, scores, {a.query_gradient, a.key_gradient});
       decode_gate_backward(context_, config, w, a, layout, tokens.table(), blocks.table(), gradients);
       for (const Tensor& gradient : all) out.gradients.push_back(device_.download(gradient));
     }
@@ -335,6 +344,31 @@ TEST_F(GateGradient, EveryPrefillGateType) {
     }
   }
   EXPECT_EQ(types, 49);
+}
+
+TEST_F(GateGradient, PrefillGatesOfOurs) {
+  for (const bool both : {false, true}) {
+    for (const int64_t pieces : {1, 4}) {
+      const PrefillGateConfig config{.type = parse_gate_type("Qavg_Kmaxminavg"),
+                                     .block_size = kBlock,
+                                     .hidden_size = kDim,
+                                     .force_double = both,
+                                     .key_pieces = pieces,
+                                     .distance_bias = true,
+                                     .num_heads = kHeads,
+                                     .num_kv_heads = kKvHeads,
+                                     .head_dim = kDim};
+      Weights weights = {random_values(42, config.key_weight().numel(), 0.3)};
+      if (both) weights.push_back(random_values(43, config.query_weight().numel(), 0.3));
+      weights.push_back(random_values(44, config.distance_weight().numel(), 0.02));
+      check_gate(
+          weights,
+          [&](const Weights& at, bool want_gradient) {
+            return prefill(config, LossReduction::kElements, at, want_gradient);
+          },
+          fmt::format("{} pieces, both linears {}", pieces, both));
+    }
+  }
 }
 
 TEST_F(GateGradient, EveryDecodeGate) {

@@ -169,6 +169,14 @@ TEST_F(RopeTablesTest, BlocksLieAtTheirFirstTokens) {
       EXPECT_EQ(block_sin[block * 4 + j], sin[block * 64 * 4 + j]);
     }
   }
+  const RopeTables pieces(*backend_, *queue_, frequencies, 10, 64,
+                          4);  // of each block, one table behind the other
+  const std::vector<float> piece_cos = download(*backend_, *queue_, pieces.table().cos);
+  for (int64_t row = 0; row < 40; ++row) {
+    for (int64_t j = 0; j < 4; ++j) {
+      EXPECT_EQ(piece_cos[row * 4 + j], cos[(row % 10 * 64 + row / 10 * 16) * 4 + j]);
+    }
+  }
   frequencies.attention_scaling = 1.5F;
   const RopeTables scaled(*backend_, *queue_, frequencies, 641);
   const std::vector<float> scaled_cos = download(*backend_, *queue_, scaled.table().cos);

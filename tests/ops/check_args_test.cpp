@@ -134,9 +134,10 @@ TEST_P(CheckArgs, TargetAndPools) {
       Error);
   const Table<RowSpan> rows{{{0, 70, 0}}, {}};
   const Tensor x = tensor({70, 2, 8});
-  EXPECT_THROW(backend_.pool_blocks(queue_, x, rows, 16, {}, tensor({5, 2, 8})), Error);
-  EXPECT_THROW(backend_.pool_blocks(queue_, x, rows, 16, {true, true, false}, tensor({5, 2, 8})), Error);
-  EXPECT_THROW(backend_.pool_blocks(queue_, x, rows, 16, {true, false, false}, tensor({4, 2, 8})), Error);
+  EXPECT_THROW(backend_.pool_blocks(queue_, x, rows, 16, 1, {}, tensor({5, 2, 8})), Error);
+  EXPECT_THROW(backend_.pool_blocks(queue_, x, rows, 16, 1, {true, true, false}, tensor({5, 2, 8})), Error);
+  EXPECT_THROW(backend_.pool_blocks(queue_, x, rows, 16, 1, {true, false, false}, tensor({4, 2, 8})), Error);
+  EXPECT_THROW(backend_.pool_blocks(queue_, x, rows, 16, 3, {true, false, false}, tensor({15, 2, 8})), Error);
   EXPECT_THROW(backend_.group_mean(queue_, tensor({3, 4, 8}), tensor({3, 3, 8})), Error);
 }
 

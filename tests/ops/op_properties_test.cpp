@@ -171,7 +171,7 @@ TEST_P(OpProperties, NaNReachesEveryPool) {
     Values x = random_values(11, 40 * 1 * 9);
     x[token * 9 + 8] = kNaN;
     const Tensor out = device_.output(Shape{3, 1, 27});
-    device_.backend().pool_blocks(device_.queue(), device_.upload(Shape{40, 1, 9}, x), rows, 16,
+    device_.backend().pool_blocks(device_.queue(), device_.upload(Shape{40, 1, 9}, x), rows, 16, 1,
                                   {true, true, true}, out);
     const Values pooled = device_.download(out);
     for (int64_t at = 0; at < static_cast<int64_t>(pooled.size()); ++at) {

@@ -18,6 +18,7 @@ struct PoolCase {
   std::vector<int64_t> lengths;
   DType dtype = DType::kF32;
   bool strided = false;
+  int64_t pieces = 1;
 };
 
 OpCase pool(const PoolCase& c) {
@@ -29,7 +30,7 @@ OpCase pool(const PoolCase& c) {
   for (const int64_t length : c.lengths) {
     spans.push_back({tokens, length, 0});
     tokens += length;
-    pooled += ceil_div(length, c.block);
+    pooled += ceil_div(length, c.block) * c.pieces;
   }
   const Shape shape{tokens, kHeads, kChannels};
   const Values x = random_values(40, shape.numel());
@@ -42,14 +43,17 @@ OpCase pool(const PoolCase& c) {
             device.backend().pool_blocks(
                 device.queue(),
                 c.strided ? device.upload_strided(shape, x, c.dtype) : device.upload(shape, x, c.dtype), rows,
-                c.block, c.pools, out);
+                c.block, c.pieces, c.pools, out);
             return {{"out", device.download(out)}};
           },
           [=]() -> Expectations {
             Values out;
             for (const RowSpan& span : spans) {
-              for (int64_t first = 0; first < span.rows; first += c.block) {
-                const int64_t count = std::min(c.block, span.rows - first);
+              const int64_t size = c.block / c.pieces;
+              for (int64_t at = 0; at < ceil_div(span.rows, c.block) * c.block; at += size) {
+                // Behind the end, the last piece that there is.
+                const int64_t first = std::min(at, (span.rows - 1) / size * size);
+                const int64_t count = std::min(size, span.rows - first);
                 for (int64_t h = 0; h < kHeads; ++h) {
                   Values maximum, minimum, average;
                   for (int64_t channel = 0; channel < kChannels; ++channel) {
@@ -111,6 +115,8 @@ OpCases pool_cases() {
     cases.push_back(pool({"long", pools, 64, {300}, DType::kF64}));
   }
   cases.push_back(pool({"shorter_than_a_block", {true, true, true}, 128, {7}, DType::kF32}));
+  cases.push_back(pool({"pieces", {true, true, true}, 32, {64, 33, 7, 130}, DType::kF32, true, 4}));
+  cases.push_back(pool({"pieces_f64", {false, false, true}, 16, {31, 200}, DType::kF64, false, 2}));
   for (const DType dtype : {DType::kF32, DType::kF64}) {
     cases.push_back(group_mean(131, 8, 2, dtype, true));
     cases.push_back(group_mean(64, 3, 3, dtype, false));

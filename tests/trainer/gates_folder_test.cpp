@@ -162,6 +162,67 @@ TEST_F(GatesFolder, BothFormatsHoldTheWeights) {
   }
 }
 
+TEST_F(GatesFolder, GatesOfOursSayThatOthersCannotLoadThem) {
+  GateEntryConfig entry = entry_of("Qavg_Kmaxminavg");
+  entry.key_pieces = 4;
+  entry.distance_bias = true;
+  GateTraining gates = make_gates(entry);
+  const Tensor bias = gates.params().weights(2).distance;
+  std::vector<float> values(bias.numel());
+  for (size_t i = 0; i < values.size(); ++i) values[i] = 0.125F * static_cast<float>(i % 7);
+  backend_->copy(*queue_, ConstTensor(values.data(), DType::kF32, bias.shape()), bias);
+  write(folder_ / "gates", gates);
+  EXPECT_THAT(files_below(folder_ / "gates"),
+              ElementsAre("README.md", "attn_gate_weights.safetensors", "config.json"));
+  const auto config = nlohmann::json::parse(read_text_file(folder_ / "gates/config.json"));
+  EXPECT_EQ(config.at("seer_train_gate").at("key_pieces"), 4);
+  EXPECT_EQ(config.at("seer_train_gate").at("distance_bias"), true);
+  EXPECT_THAT(config.at("seer_train_gate").at("note").get<std::string>(),
+              HasSubstr("published inference code"));
+  EXPECT_THAT(read_text_file(folder_ / "gates/README.md"), HasSubstr("which seer-train alone can use"));
+
+  const GateEntryConfig read = read_gate_entry(folder_ / "gates");
+  EXPECT_EQ(read.key_pieces, 4);
+  EXPECT_TRUE(read.distance_bias);
+  std::vector<OwnedTensor> tensors = read_gates(folder_ / "gates");
+  GateTraining other = make_gates(read, 2);
+  upload_gates(*backend_, *queue_, tensors, "gates", read, other.params());
+  EXPECT_TRUE(weights_of(other) == weights_of(gates));
+
+  GateTraining plain = make_gates(entry_of("Qavg_Kmaxminavg"));
+  EXPECT_THAT(refusal(folder_ / "gates", plain), HasSubstr(distance_weight_name(0)));
+  EXPECT_THROW(check_init_from(folder_ / "gates", plain), Error);
+  std::erase_if(tensors, [](const OwnedTensor& t) { return t.name == distance_weight_name(1); });
+  std::vector<NamedTensor> views;
+  for (const OwnedTensor& tensor : tensors) views.push_back(tensor.view());
+  try {
+    check_complete(folder_ / "gates", views);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr(distance_weight_name(1)));
+  }
+}
+
+TEST_F(GatesFolder, PiecesThatDoNotDivideABlockAreRefused) {
+  GateEntryConfig entry = entry_of("Qavg_Kmaxminavg");
+  entry.key_pieces = 2;
+  write(folder_ / "gates", make_gates(entry));
+  std::string text = read_text_file(folder_ / "gates/config.json");
+  const std::string key = "\"key_pieces\": 2";
+  ASSERT_NE(text.find(key), std::string::npos);
+  for (const char* pieces : {"0", "-4", "3", "64", "\"two\""}) {
+    std::string damaged = text;
+    damaged.replace(damaged.find(key), key.size(), fmt::format("\"key_pieces\": {}", pieces));
+    write_file_atomically(folder_ / "gates/config.json", damaged);
+    try {
+      read_gate_entry(folder_ / "gates");
+      ADD_FAILURE() << "no error for " << pieces;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), AllOf(HasSubstr("config.json"), HasSubstr("seer_train_gate")));
+    }
+  }
+}
+
 TEST_F(GatesFolder, TrainingContinuesFromAnyOfThem) {
   for (const GateEntryConfig& entry :
        {entry_of("Qavg_Kmaxminavg"), entry_of("Qmaxavg_Kmin", false, 24), entry_of("Qavg_Kavg", true)}) {

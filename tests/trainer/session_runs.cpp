@@ -68,6 +68,8 @@ std::vector<GateEntryConfig> three_gates() {
   wide.type = "Qmaxmin_Kavg";
   wide.block_size = 32;
   wide.hidden_size = 24;
+  wide.key_pieces = 4;
+  wide.distance_bias = true;
   wide.loss_reduction = "rows";
   wide.optimizer = {.learning_rate = 1e-3, .weight_decay = 0.1, .max_grad_norm = 1e-3};
   wide.schedule = {.type = "linear", .warmup_steps = 2};
