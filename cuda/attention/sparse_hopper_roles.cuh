@@ -9,6 +9,10 @@ namespace seer::cuda::hopper {
 
 constexpr int kListRows = 64;  ///< Query rows of a consumer
 constexpr int kListKeys = 64;  ///< Keys of a stage
+#ifndef SEER_REACH
+#define SEER_REACH 2
+#endif
+constexpr int kReach = SEER_REACH;  ///< Steps that the loader looks ahead, 1 to 3
 constexpr int32_t kNoKeys = INT32_MAX;
 
 /// 64 query rows of one head with the list of blocks they keep.
@@ -34,9 +38,13 @@ struct Step {
   uint32_t flags;
 
   static constexpr uint32_t kLast = 1;  ///< Of the pair
-  /// The consumer keeps these keys; the next step's.
-  static constexpr uint32_t used_by(int consumer) { return 2U << consumer; }
-  static constexpr uint32_t next_used_by(int consumer) { return 8U << consumer; }
+  /// The consumer keeps these keys.
+  __host__ __device__ static constexpr uint32_t used_by(int consumer) { return 2U << consumer; }
+  /// How many steps further on is the next that the consumer keeps; 0: more than kReach, or there is none.
+  __host__ __device__ static constexpr uint32_t next_used_at(int consumer, uint32_t distance) {
+    return distance << (3 + 2 * consumer);
+  }
+  __device__ int next_used(int consumer) const { return flags >> (3 + 2 * consumer) & 3; }
 };
 
 template <int kHeadDim>
@@ -44,6 +52,7 @@ struct SparseShared {
   static constexpr int kStages = kHeadDim == 128 ? 6 : 8;
   static constexpr uint32_t kTileBytes = kListKeys * kHeadDim * sizeof(bf16);
   static_assert(kListKeys == kListRows, "one box shape serves q, k and v");
+  static_assert(kStages > 2 * kReach, "or consumers and loader wait for each other");
 
   alignas(1024) bf16 q[kConsumers][kListRows * kHeadDim];
   alignas(1024) bf16 k[kStages][kListKeys * kHeadDim];
@@ -202,27 +211,41 @@ __device__ void load_listed(SparseShared<kHeadDim>& shared, const CUtensorMap& q
     }
     ptx::mbarrier_arrive(shared.work_empty[slot.index]);
 
-    // The consumers that keep the keys at `row`, as Step::used_by has them.
-    const auto users = [&](int32_t row) {
-      uint32_t flags = 0;
+    // The next tile of the merged lists, and who keeps it.
+    const auto merge = [&] {
+      Step tile = {min(cursors[0].row(), cursors[1].row()), 0};
+      if (tile.key_row == kNoKeys) return tile;
 #pragma unroll
       for (int i = 0; i < kConsumers; ++i) {
-        if (row != kNoKeys && cursors[i].row() == row) flags |= Step::used_by(i);
+        if (cursors[i].row() != tile.key_row) continue;
+        tile.flags |= Step::used_by(i);
+        cursors[i].advance();
       }
-      return flags;
+      return tile;
     };
-    int32_t row = min(cursors[0].row(), cursors[1].row());
-    uint32_t used = users(row);
+    Step step = merge();
+    Step coming[kReach];
+#pragma unroll
+    for (Step& tile : coming) tile = merge();
     do {  // a pair without any keys is one empty step
+      const int32_t row = step.key_row;
+      const uint32_t used = step.flags;
+      step = coming[0];
+      uint32_t flags = step.key_row == kNoKeys ? used | Step::kLast : used;
 #pragma unroll
       for (int i = 0; i < kConsumers; ++i) {
-        if ((used & Step::used_by(i)) != 0) cursors[i].advance();
+        uint32_t distance = 0;
+#pragma unroll
+        for (int d = kReach; d > 0; --d) {
+          if ((coming[d - 1].flags & Step::used_by(i)) != 0) distance = d;
+        }
+        flags |= Step::next_used_at(i, distance);
       }
-      const int32_t next = min(cursors[0].row(), cursors[1].row());
-      const uint32_t next_used = users(next);
+#pragma unroll
+      for (int d = 1; d < kReach; ++d) coming[d - 1] = coming[d];
+      coming[kReach - 1] = merge();
       ptx::mbarrier_wait(shared.empty[stage.index], stage.parity ^ 1);
-      const uint32_t flags = used | next_used * (Step::next_used_by(0) / Step::used_by(0));
-      shared.steps[stage.index] = {row, next == kNoKeys ? flags | Step::kLast : flags};
+      shared.steps[stage.index] = {row, flags};
       uint64_t& full = shared.full[stage.index];
       if (used != 0) {
         ptx::mbarrier_arrive_expect(full, 2 * Shared::kTileBytes);
@@ -232,9 +255,7 @@ __device__ void load_listed(SparseShared<kHeadDim>& shared, const CUtensorMap& q
         ptx::mbarrier_arrive(full);
       }
       stage.advance();
-      row = next;
-      used = next_used;
-    } while (row != kNoKeys);
+    } while (step.key_row != kNoKeys);
   }
 }
 
