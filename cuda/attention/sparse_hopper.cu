@@ -8,7 +8,7 @@
 // the same blocks: half the loads), the halves of a query block of 128 (the same list), without such two block rows whose
 // lists are about as long. A persistent thread block takes pairs from a counter until none is left:
 //
-//   group 0      56 registers  warp 0, one thread: merges lists, TMA loads; warp 1, one thread: looks pairs up ahead
+//   group 0      56 registers  warp 0: merges lists, TMA loads; warp 1, one thread: looks pairs up ahead
 //   group 1, 2  224 registers  consumers, an item each: q 32 + s 2 x 32 + p 16 + o 64 registers a thread (D 128)
 //
 //   shared memory, D 128: q 2 x 16 KB | 6 stages of k and v, 32 KB each = 224 KB, key tiles of 64
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   if (threadIdx.x < kGroupThreads) {
     ptx::registers_give_back<kListLoaderRegisters>();
-    if (threadIdx.x == 0) load_listed<kHeadDim, kBlockSize>(shared, q_map, k_map, v_map);
+    if (threadIdx.x < 32) load_listed<kHeadDim, kBlockSize>(shared, q_map, k_map, v_map);
     if (threadIdx.x == 32) schedule_pairs<kHeadDim, kBlockSize>(shared, params);
   } else {
     ptx::registers_claim<kListConsumerRegisters>();

@@ -8,12 +8,6 @@
 
 namespace seer::cuda::hopper {
 
-/// The same value, which all lanes of the warp have, in a uniform register: ptxas then knows that branches on it are
-/// uniform and keeps stages and descriptors in uniform registers too.
-__device__ inline int uniform(int value) {
-  return __reduce_max_sync(kWholeWarp, value);
-}
-
 template <int kHeadDim>
 class SparseConsumer {
   using Shared = SparseShared<kHeadDim>;
