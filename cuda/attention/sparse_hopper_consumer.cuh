@@ -50,8 +50,7 @@ class SparseConsumer {
     if (lane_ == 0) ptx::mbarrier_arrive(empty);
   }
 
-  /// Waits for the next stage; it is this consumer's until released. What it holds comes from lane 0: then ptxas knows
-  /// that a warp's lanes agree, branches are uniform and stages and descriptors lie in uniform registers.
+  /// Waits for the next stage; it is this consumer's until released.
   __device__ Step take(int& stage) {
     stage = stage_.index;
     ptx::mbarrier_wait(shared_.full[stage], stage_.parity);
