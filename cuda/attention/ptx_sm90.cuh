@@ -78,6 +78,11 @@ __device__ __forceinline__ void named_barrier_sync(int id, int threads) {
   asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+/// Has L2 fetch the cache line that `from` lies in.
+__device__ __forceinline__ void prefetch_to_l2(const void* from) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+}
+
 // ---- TMA
 
 __device__ __forceinline__ void prefetch_tensor_map(const CUtensorMap& map) {

@@ -8,29 +8,37 @@
 // the same blocks: half the loads), the halves of a query block of 128 (the same list), without such two block rows whose
 // lists are about as long. A persistent thread block takes pairs from a counter until none is left:
 //
-//   group 0      56 registers  warp 0, one thread: merges lists, TMA loads; warp 1, one thread: looks pairs up ahead
-//   group 1, 2  224 registers  consumers, an item each: q 32 + s 32 + p 16 + o 64 registers a thread (D 128)
+//   group 0      56 registers  warp 0: merges lists, TMA loads; warp 1, one thread: looks pairs up ahead
+//   group 1, 2  224 registers  consumers, an item each: q 32 + s 2 x 32 + p 16 + o 64 registers a thread (D 128)
 //
 //   shared memory, D 128: q 2 x 16 KB | 6 stages of k and v, 32 KB each = 224 KB, key tiles of 64
 //                  D 64:  q 2 x  8 KB | 8 stages of k and v, 16 KB each = 144 KB
 //
-// Each stage carries a step: its keys' row, which consumers keep it, and which keep the next one. Consumers see all
-// steps of the pair in order and let go of those that are not theirs as they arrive; neither waits for the other until
-// the ring is full between them.
+// Each stage carries a step: its keys' row, which consumers keep it, and how many steps on (up to kReach) each one's
+// next is. Consumers see all steps of the pair in order and let go of those that are not theirs as they arrive; neither
+// waits for the other until the ring is full between them. An item's steps no further apart than kReach are a run:
 //
-//   lists        item 0: 0 2 3 7     item 1: 0 1 3 7
-//   loader       0     1     2     3     7            one load for each block of the union
-//   consumer 1   qk(0) pv(0) -     qk(2) | qk(3) pv(2) | qk(7) pv(3) | pv(7)
-//   consumer 2   qk(0) | qk(1) pv(0) | pv(1) -     qk(3) | qk(7) pv(3) | pv(7)
+//   lists        item 0: 0 2 4 5 6    item 1: 0 1 5 6 9       kReach 1
+//   loader       0 1 2 4 5 6 9: one load for each block of the union
+//   consumer 1   qk(0) softmax(0) pv(0) - | qk(2) qk(4) softmax(2) | pv(2) qk(5) softmax(4) | pv(4) qk(6) ...
+//   consumer 2   qk(0) qk(1) softmax(0) | pv(0) softmax(1) | pv(1) - - | qk(5) qk(6) softmax(5) | pv(5) qk(9) ...
 //
-// Within a run of consecutive steps a consumer queues the next q k^T together with this tile's p v, as in hopper.cu, and
-// its softmax runs behind the latter; before a step that is not its own it finishes p v first, so that it never holds a
-// stage while others' steps go by: with n stages held to the end of the next own step, n - 1 steps of the other consumer
-// in a row would stop the ring for good. The two consumers take turns on the tensor cores by themselves.
+// Within a run the next step's q k^T is queued, besides the last one's p v, before this step's softmax, which needs
+// neither: hopper.cu's softmax follows the q k^T it waited for, which 128 keys a tile amortise and 64 do not. So a step
+// takes what is longer, the tensor cores' 512 cycles (1024 with the other consumer's) or the chain of issue, maxima,
+// exponentials and rounding, and not parts of both. The two consumers take turns on the tensor cores by themselves.
+//
+// Why the ring cannot stand still: a consumer that waits for step w holds the two last steps of its run, at most, the
+// older one no more than 2 kReach before w; everything older, and all steps of others, it has let go of. Take the
+// consumer that is furthest behind, with the smaller w. Of the steps before w - 2 kReach neither it nor the other holds
+// any, so the loader, which needs step w - n's slot for step w in a ring of n stages, finds it empty if n > 2 kReach.
+// Before a step further on, or of unknown distance, p v is finished and nothing is held.
 //
 // The causal mask concerns tiles that reach beyond an item's first row: the diagonal block's. Keys that no row of the
-// item sees (of a diagonal block of 128, for its first half) are not loaded. An item's arithmetic depends on its own list
-// alone, not on what it is paired with: same bits for any range of heads. Without blocks it outputs 0.
+// item sees (of a diagonal block of 128, for its first half) are not loaded. An item's arithmetic depends on its own
+// list alone, not on what it is paired with: same bits for any range of heads. That is why tiles stay 64 wide: which
+// steps form a run depends on the other list, and changes when products are queued but no operation nor its order.
+// Without blocks it outputs 0.
 //
 // Bound at 128k tokens, 32 and 8 heads, random masks at 10%: 24 ms of L2, 23 ms at 600 TFLOP/s (KERNELS.md); a union of
 // two random lists at 10% is 5% shorter than both. With lists shared by a group a pair of items needs 1024 cycles of the
@@ -66,7 +74,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   if (threadIdx.x < kGroupThreads) {
     ptx::registers_give_back<kListLoaderRegisters>();
-    if (threadIdx.x == 0) load_listed<kHeadDim, kBlockSize>(shared, q_map, k_map, v_map);
+    if (threadIdx.x < 32) load_listed<kHeadDim, kBlockSize>(shared, q_map, k_map, v_map);
     if (threadIdx.x == 32) schedule_pairs<kHeadDim, kBlockSize>(shared, params);
   } else {
     ptx::registers_claim<kListConsumerRegisters>();

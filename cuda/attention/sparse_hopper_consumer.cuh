@@ -18,7 +18,7 @@ class SparseConsumer {
   __device__ SparseConsumer(Shared& shared, const SparseParams& params)
       : shared_(shared),
         p_(params),
-        group_(threadIdx.x / kGroupThreads - 1),
+        group_(uniform(threadIdx.x / kGroupThreads - 1)),
         lane_(threadIdx.x % 32),
         row_(threadIdx.x % kGroupThreads / 32 * 16 + lane_ / 4),
         q_address_(shared_address(shared.q[group_])),
@@ -29,10 +29,10 @@ class SparseConsumer {
     uint32_t q_parity = 0;
     for (Ring<kWorkSlots> slot;; slot.advance()) {
       ptx::mbarrier_wait(shared_.work_full[slot.index], slot.parity);
-      if (shared_.work[slot.index].kv_head == kNoWork) break;
+      if (uniform(shared_.work[slot.index].kv_head) == kNoWork) break;
       const ListItem& item = shared_.work[slot.index].items[group_];
       uint32_t q[kHeadDim / 4] = {};
-      if (item.count > 0) {
+      if (uniform(item.count) > 0) {
         ptx::mbarrier_wait(shared_.q_full[group_], q_parity);
         q_parity ^= 1;
         load_queries<kHeadDim, kListRows>(q, q_address_, 0);
@@ -55,33 +55,44 @@ class SparseConsumer {
     stage = stage_.index;
     ptx::mbarrier_wait(shared_.full[stage], stage_.parity);
     stage_.advance();
-    return shared_.steps[stage];
+    const Step& step = shared_.steps[stage];
+    return {uniform(step.key_row), static_cast<uint32_t>(uniform(static_cast<int>(step.flags)))};
   }
 
-  /// The item's rows: s, p and o never leave the registers. Steps that the item keeps come in runs; only inside of a run
-  /// is a step's p v left to be computed behind the next step's q k^T, so that nothing is held back while others' steps
-  /// go by.
+  /// The item's rows: scores, weights and o never leave the registers. Steps that the item keeps come in runs, as far
+  /// apart as kReach; only inside of a run is anything queued, or a stage held, beyond its step.
   __device__ void compute(const ListItem& item, const uint32_t (&q)[kHeadDim / 4]) {
     const uint32_t mine = Step::used_by(group_);
-    const uint32_t next_mine = Step::next_used_by(group_);
     // A tile is masked where some row does not see it whole.
-    const int first_seen = item.key_row + item.position;
+    const int first_seen = uniform(item.key_row + item.position);
     const int ahead = first_seen + row_;
-    float s[kListScores];
+    float even[kListScores], odd[kListScores];  // a run's scores, in turn
     float o[kOutputs];
     uint32_t p[kListScores / 2];
     Softmax softmax(p_.scale_log2);
 #pragma unroll
     for (float& x : o) x = 0.0F;
 
+    int stage;
+    Step step = take(stage);
+    int before;  // the stage of the step whose weights are in p
+    const auto run_goes_on = [&] { return step.next_used(group_) != 0; };
+    // To the run's next step, past those of others.
+    const auto advance = [&] {
+      for (int distance = step.next_used(group_);; --distance) {
+        step = take(stage);
+        if (distance == 1) break;
+        release(shared_.empty[stage]);
+      }
+    };
     // The scores of the keys at `key_row` become weights. True: o must be multiplied by softmax.alpha.
-    const auto weigh = [&](int key_row) {
+    const auto weigh = [&](float(&s)[kListScores], int key_row) {
       if (key_row + kListKeys - 1 > first_seen) mask_causal(s, ahead - key_row);
       const bool raised = softmax.raise(PieceMaxima<1>(s));
       softmax.exponentiate(s);
       return raised;
     };
-    const auto round_weights = [&] {
+    const auto round_weights = [&](const float(&s)[kListScores]) {
 #pragma unroll
       for (int i = 0; i < kListScores / 2; ++i) p[i] = pack_bf16(s[2 * i], s[2 * i + 1]);
     };
@@ -90,33 +101,74 @@ class SparseConsumer {
       for (int i = 0; i < kOutputs; ++i) o[i] *= softmax.alpha[i / 2 % 2];
     };
 
-    for (bool last = false; !last;) {
-      int stage;
-      Step step = take(stage);
+    // The parts of a run are written out apart: ptxas serialises products that are queued on a condition, and wants p
+    // written while none is on its way.
+    const auto begin = [&] {
+      queue_scores<kHeadDim, kListKeys>(even, q, k_matrix(stage));
+      const int key_row = step.key_row;
+      before = stage;
+      if (!run_goes_on()) {
+        ptx::wgmma_wait<0>(even);
+        if (weigh(even, key_row)) scale_output();
+        round_weights(even);
+        return;
+      }
+      advance();
+      queue_scores<kHeadDim, kListKeys>(odd, q, k_matrix(stage));
+      ptx::wgmma_wait<1>(even);
+      if (weigh(even, key_row)) scale_output();
+      ptx::wgmma_wait<0>(odd);
+      round_weights(even);
+    };
+    // This step's scores are in `s`; the next one's are computed into `next_s`.
+    const auto go_on = [&](float(&s)[kListScores], float(&next_s)[kListScores]) {
+      const int key_row = step.key_row;
+      const int current = stage;
+      queue_output<kHeadDim, kListKeys>(o, p, v_matrix(before));
+      advance();
+      queue_scores<kHeadDim, kListKeys>(next_s, q, k_matrix(stage));
+      if (weigh(s, key_row)) {
+        ptx::wgmma_wait<0>(o);
+        scale_output();
+      }
+      ptx::wgmma_wait<0>(o);
+      ptx::wgmma_wait<0>(next_s);
+      release(shared_.empty[before]);
+      round_weights(s);
+      before = current;
+    };
+    const auto end = [&](float(&s)[kListScores]) {
+      queue_output<kHeadDim, kListKeys>(o, p, v_matrix(before));
+      if (weigh(s, step.key_row)) {
+        ptx::wgmma_wait<0>(o);
+        scale_output();
+      }
+      ptx::wgmma_wait<0>(o);
+      release(shared_.empty[before]);
+      round_weights(s);
+    };
+
+    for (;; step = take(stage)) {
       if ((step.flags & mine) != 0) {
-        queue_scores<kHeadDim, kListKeys>(s, q, k_matrix(stage));
-        ptx::wgmma_wait<0>(s);
-        if (weigh(step.key_row)) scale_output();
-        round_weights();
-        while ((step.flags & next_mine) != 0) {
-          const int before = stage;
-          step = take(stage);
-          queue_scores<kHeadDim, kListKeys>(s, q, k_matrix(stage));
-          queue_output<kHeadDim, kListKeys>(o, p, v_matrix(before));
-          ptx::wgmma_wait<1>(s);
-          if (weigh(step.key_row)) {
-            ptx::wgmma_wait<0>(o);
-            scale_output();
+        const bool alone = !run_goes_on();
+        begin();
+        while (!alone) {
+          if (!run_goes_on()) {
+            end(odd);
+            break;
           }
-          ptx::wgmma_wait<0>(o);
-          release(shared_.empty[before]);
-          round_weights();
+          go_on(odd, even);
+          if (!run_goes_on()) {
+            end(even);
+            break;
+          }
+          go_on(even, odd);
         }
         queue_output<kHeadDim, kListKeys>(o, p, v_matrix(stage));
         ptx::wgmma_wait<0>(o);
       }
       release(shared_.empty[stage]);
-      last = (step.flags & Step::kLast) != 0;
+      if ((step.flags & Step::kLast) != 0) break;
     }
 
     softmax.finish();

@@ -1,4 +1,4 @@
-// The Hopper sparse attention kernel's shared memory, and the two threads that keep the consumers fed: the scheduler
+// The Hopper sparse attention kernel's shared memory, and the two warps that keep the consumers fed: the scheduler
 // pairs list rows, the loader merges a pair's lists and loads what either keeps. sparse_hopper.cu has the overview.
 #pragma once
 
@@ -9,7 +9,17 @@ namespace seer::cuda::hopper {
 
 constexpr int kListRows = 64;  ///< Query rows of a consumer
 constexpr int kListKeys = 64;  ///< Keys of a stage
+#ifndef SEER_REACH
+#define SEER_REACH 2
+#endif
+constexpr int kReach = SEER_REACH;  ///< Steps that the loader looks ahead, 1 to 3
 constexpr int32_t kNoKeys = INT32_MAX;
+
+/// The same value, which all lanes of the warp have, in a uniform register: ptxas then knows that branches on it are
+/// uniform and keeps stages and descriptors in uniform registers too.
+__device__ inline int uniform(int value) {
+  return __reduce_max_sync(0xFFFFFFFFU, value);
+}
 
 /// 64 query rows of one head with the list of blocks they keep.
 struct ListItem {
@@ -34,9 +44,13 @@ struct Step {
   uint32_t flags;
 
   static constexpr uint32_t kLast = 1;  ///< Of the pair
-  /// The consumer keeps these keys; the next step's.
-  static constexpr uint32_t used_by(int consumer) { return 2U << consumer; }
-  static constexpr uint32_t next_used_by(int consumer) { return 8U << consumer; }
+  /// The consumer keeps these keys.
+  __host__ __device__ static constexpr uint32_t used_by(int consumer) { return 2U << consumer; }
+  /// How many steps further on is the next that the consumer keeps; 0: more than kReach, or there is none.
+  __host__ __device__ static constexpr uint32_t next_used_at(int consumer, uint32_t distance) {
+    return distance << (3 + 2 * consumer);
+  }
+  __device__ int next_used(int consumer) const { return flags >> (3 + 2 * consumer) & 3; }
 };
 
 template <int kHeadDim>
@@ -44,6 +58,7 @@ struct SparseShared {
   static constexpr int kStages = kHeadDim == 128 ? 6 : 8;
   static constexpr uint32_t kTileBytes = kListKeys * kHeadDim * sizeof(bf16);
   static_assert(kListKeys == kListRows, "one box shape serves q, k and v");
+  static_assert(kStages > 2 * kReach, "or consumers and loader wait for each other");
 
   alignas(1024) bf16 q[kConsumers][kListRows * kHeadDim];
   alignas(1024) bf16 k[kStages][kListKeys * kHeadDim];
@@ -123,29 +138,34 @@ __device__ void schedule_pairs(SparseShared<kHeadDim>& shared, const SparseParam
   for (Ring<kWorkSlots> slot;; slot.advance()) {
     const int32_t pair = atomicAdd(p.work_counter, 1);
     ptx::mbarrier_wait(shared.work_empty[slot.index], slot.parity ^ 1);
-    const bool found = find_pair<kBlockSize>(p, pair, shared.work[slot.index]);
-    if (!found) shared.work[slot.index].kv_head = kNoWork;
+    ListPair& work = shared.work[slot.index];
+    const bool found = find_pair<kBlockSize>(p, pair, work);
+    if (!found) work.kv_head = kNoWork;
     ptx::mbarrier_arrive(shared.work_full[slot.index]);
     if (!found) return;
+    for (const ListItem& item : work.items) {
+      if (item.count > 0) ptx::prefetch_to_l2(item.list);
+    }
   }
 }
 
 // ---- loader
 
-/// Walks an item's list in tiles of kListKeys keys. The list is read a tile ahead of where it is needed.
+/// Walks an item's list in tiles of kListKeys keys, by a whole warp: each lane holds one of 32 blocks, so that the loader
+/// seldom waits for memory.
 template <int kBlockSize>
 class KeyCursor {
   static constexpr int kTiles = kBlockSize / kListKeys;  ///< Of a block
 
  public:
+  /// Before advance(), so that memory has time to answer.
   __device__ void begin(const ListItem& item) {
     list_ = item.list;
-    tiles_ = item.count * kTiles;
+    count_ = item.count;
     key_row_ = item.key_row;
     end_ = item.key_row + item.position + item.rows;
     next_ = 0;
-    if (tiles_ > 0) block_ = __ldg(list_);
-    advance();
+    blocks_ = read(0);
   }
 
   /// First row of the tile's keys in k and v; kNoKeys at the end of the list and of what the item's rows see.
@@ -153,22 +173,30 @@ class KeyCursor {
 
   __device__ void advance() {
     row_ = kNoKeys;
-    if (next_ >= tiles_) return;
-    const int32_t row = key_row_ + block_ * kBlockSize + next_ % kTiles * kListKeys;
+    const int number = next_ / kTiles;
+    if (number >= count_) return;
+    const int block = uniform(threadIdx.x % 32 == number % 32 ? blocks_ : 0);
+    const int32_t row = key_row_ + block * kBlockSize + next_ % kTiles * kListKeys;
     if (row < end_) row_ = row;
-    if (++next_ < tiles_) block_ = __ldg(list_ + next_ / kTiles);
+    if (++next_ % (32 * kTiles) == 0) blocks_ = read(number + 1);
   }
 
  private:
+  /// This lane's of the 32 blocks that begin at number `first`.
+  __device__ int32_t read(int first) const {
+    const int number = first + static_cast<int>(threadIdx.x % 32);
+    return number < count_ ? __ldg(list_ + number) : 0;
+  }
+
   const int32_t* list_;
-  int32_t tiles_;
-  int32_t next_;   ///< Tile
-  int32_t block_;  ///< That tile next_ lies in
+  int32_t count_;
+  int32_t next_;    ///< Tile
+  int32_t blocks_;  ///< This lane's of those around it
   int32_t key_row_, end_;
   int32_t row_;
 };
 
-/// One thread. A pair's lists are merged: what both items keep is loaded once.
+/// One warp. A pair's lists are merged: what both items keep is loaded once.
 template <int kHeadDim, int kBlockSize>
 __device__ void load_listed(SparseShared<kHeadDim>& shared, const CUtensorMap& q_map,
                             const CUtensorMap& k_map, const CUtensorMap& v_map) {
@@ -182,6 +210,7 @@ __device__ void load_listed(SparseShared<kHeadDim>& shared, const CUtensorMap& q
     }
   };
 
+  const bool leads = threadIdx.x % 32 == 0;
   uint32_t q_parity[kConsumers] = {};
   Ring<Shared::kStages> stage;
   for (Ring<kWorkSlots> slot;; slot.advance()) {
@@ -191,50 +220,71 @@ __device__ void load_listed(SparseShared<kHeadDim>& shared, const CUtensorMap& q
     if (kv_head == kNoWork) return;
     KeyCursor<kBlockSize> cursors[kConsumers];
 #pragma unroll
+    for (int i = 0; i < kConsumers; ++i) cursors[i].begin(work.items[i]);
+#pragma unroll
     for (int i = 0; i < kConsumers; ++i) {
       const ListItem& item = work.items[i];
-      cursors[i].begin(item);
       if (item.count == 0) continue;
       ptx::mbarrier_wait(shared.q_empty[i], q_parity[i] ^ 1);
       q_parity[i] ^= 1;
+      __syncwarp();
+      if (!leads) continue;
       ptx::mbarrier_arrive_expect(shared.q_full[i], Shared::kTileBytes);
       load_tile(shared.q[i], q_map, item.head, item.query_row, shared.q_full[i]);
     }
-    ptx::mbarrier_arrive(shared.work_empty[slot.index]);
+    __syncwarp();
+    if (leads) ptx::mbarrier_arrive(shared.work_empty[slot.index]);
+#pragma unroll
+    for (KeyCursor<kBlockSize>& cursor : cursors) cursor.advance();
 
-    // The consumers that keep the keys at `row`, as Step::used_by has them.
-    const auto users = [&](int32_t row) {
-      uint32_t flags = 0;
+    // The next tile of the merged lists, and who keeps it.
+    const auto merge = [&] {
+      Step tile = {min(cursors[0].row(), cursors[1].row()), 0};
+      if (tile.key_row == kNoKeys) return tile;
 #pragma unroll
       for (int i = 0; i < kConsumers; ++i) {
-        if (row != kNoKeys && cursors[i].row() == row) flags |= Step::used_by(i);
+        if (cursors[i].row() != tile.key_row) continue;
+        tile.flags |= Step::used_by(i);
+        cursors[i].advance();
       }
-      return flags;
+      return tile;
     };
-    int32_t row = min(cursors[0].row(), cursors[1].row());
-    uint32_t used = users(row);
+    Step step = merge();
+    Step coming[kReach];
+#pragma unroll
+    for (Step& tile : coming) tile = merge();
     do {  // a pair without any keys is one empty step
+      const int32_t row = step.key_row;
+      const uint32_t used = step.flags;
+      step = coming[0];
+      uint32_t flags = step.key_row == kNoKeys ? used | Step::kLast : used;
 #pragma unroll
       for (int i = 0; i < kConsumers; ++i) {
-        if ((used & Step::used_by(i)) != 0) cursors[i].advance();
+        uint32_t distance = 0;
+#pragma unroll
+        for (int d = kReach; d > 0; --d) {
+          if ((coming[d - 1].flags & Step::used_by(i)) != 0) distance = d;
+        }
+        flags |= Step::next_used_at(i, distance);
       }
-      const int32_t next = min(cursors[0].row(), cursors[1].row());
-      const uint32_t next_used = users(next);
+#pragma unroll
+      for (int d = 1; d < kReach; ++d) coming[d - 1] = coming[d];
+      coming[kReach - 1] = merge();
       ptx::mbarrier_wait(shared.empty[stage.index], stage.parity ^ 1);
-      const uint32_t flags = used | next_used * (Step::next_used_by(0) / Step::used_by(0));
-      shared.steps[stage.index] = {row, next == kNoKeys ? flags | Step::kLast : flags};
-      uint64_t& full = shared.full[stage.index];
-      if (used != 0) {
-        ptx::mbarrier_arrive_expect(full, 2 * Shared::kTileBytes);
-        load_tile(shared.k[stage.index], k_map, kv_head, row, full);
-        load_tile(shared.v[stage.index], v_map, kv_head, row, full);
-      } else {
-        ptx::mbarrier_arrive(full);
+      __syncwarp();  // nobody still asks for this phase when the next one ends
+      if (leads) {
+        shared.steps[stage.index] = {row, flags};
+        uint64_t& full = shared.full[stage.index];
+        if (used != 0) {
+          ptx::mbarrier_arrive_expect(full, 2 * Shared::kTileBytes);
+          load_tile(shared.k[stage.index], k_map, kv_head, row, full);
+          load_tile(shared.v[stage.index], v_map, kv_head, row, full);
+        } else {
+          ptx::mbarrier_arrive(full);
+        }
       }
       stage.advance();
-      row = next;
-      used = next_used;
-    } while (row != kNoKeys);
+    } while (step.key_row != kNoKeys);
   }
 }
 
