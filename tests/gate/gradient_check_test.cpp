@@ -254,7 +254,7 @@ class GateGradient : public GradientCheck {
         prefill_gate_forward(context_, config, w, {q_, k_, &batch_}, layout, rope.table(), want_gradient);
     const Tensor scores = device_.zeros(Shape{kHeads, layout.elements}, kF64);
     ScoreArgs args = prefill_score_args(config, a, layout, 0, kHeads);
-    if (config.key_pieces > 1) args.best_piece = device_.zeros(scores.shape(), DType::kU8);
+    if (config.key_pieces > 1) args.best_piece = device_.workspace(scores.numel()).reshape(scores.shape());
     const Tensor distance_sums = device_.output(Shape{kHeads, layout.max_blocks + 1}, kF64);
     backend_.gate_scores(queue_, args, scores);
     Run out{kl(device_, layout, kHeads, scores, reduction, want_gradient), {}};

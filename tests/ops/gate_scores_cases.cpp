@@ -103,7 +103,9 @@ struct ScoreCase {
                   .scale = scale(),
                   .pieces = pieces};
     if (bias) out.distance_bias = device.upload(Shape{heads, kDistanceTerms}, biases(), dtype);
-    if (pieces > 1) out.best_piece = device.zeros(Shape{count(), layout.elements}, DType::kU8);
+    if (pieces > 1) {
+      out.best_piece = device.workspace(count() * layout.elements).reshape(Shape{count(), layout.elements});
+    }
     return out;
   }
 };

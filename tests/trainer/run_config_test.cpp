@@ -63,6 +63,7 @@ TEST(RunConfig, EveryKeyIsReadIntoItsMember) {
     "device": "cpu", "precision": "fp32", "memory_gb": 1.5, "threads": 3, "seed": 18446744073709551615,
     "gates": [{
       "name": "g", "type": "Qmax_Kmin", "block_size": 128, "hidden_size": 48, "force_double": true,
+      "key_pieces": 4, "distance_bias": true,
       "init_from": "i", "loss_scale": 2.5, "loss_reduction": "rows",
       "optimizer": {"learning_rate": 0.5, "beta1": 0.25, "beta2": 0.75, "eps": 1e-6, "weight_decay": 0.125,
                     "max_grad_norm": 0},
@@ -83,7 +84,7 @@ TEST(RunConfig, EveryKeyIsReadIntoItsMember) {
   EXPECT_EQ(c.threads, 3);
   EXPECT_EQ(c.seed, 18446744073709551615U);
   ASSERT_EQ(c.gates.size(), 1U);
-  EXPECT_EQ(c.gates[0], (GateEntryConfig{"g", "Qmax_Kmin", 128, 48, true, "i", 2.5, "rows",
+  EXPECT_EQ(c.gates[0], (GateEntryConfig{"g", "Qmax_Kmin", 128, 48, true, 4, true, "i", 2.5, "rows",
                                          OptimizerConfig{0.5, 0.25, 0.75, 1e-6, 0.125, 0},
                                          ScheduleConfig{"cosine_floor", 7, 0.25},
                                          GateExportConfig{"fp32", "nz_ratio", 0.5, 0.75, true}}));
