@@ -134,20 +134,24 @@ void add_plan(CLI::App& app, Action& action) {
   command->callback([=, &action] { action = [=] { return plan_command(*options); }; });
 }
 
+void add_attention_flags(CLI::App& command, AttentionBenchOptions& options) {
+  command.add_option("--seq", options.tokens, "Tokens of a sequence, one or more: 8192,65536")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--portable", options.portable, "Our portable kernel where the Hopper one would run");
+  command.add_option("--repeats", options.repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  command.add_option("--json", options.json, "File for the figures");
+  command.add_option("--heads", options.num_heads, "Query heads")->check(CLI::PositiveNumber);
+  command.add_option("--kv-heads", options.num_kv_heads, "Key/value heads")->check(CLI::PositiveNumber);
+  command.add_option("--head-dim", options.head_dim, "Channels of a head")->check(CLI::PositiveNumber);
+  command.add_option("--block", options.block_size, "Block size")
+      ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
+}
+
 void add_bench_attention(CLI::App& bench, Action& action) {
   const auto options = std::make_shared<BenchAttentionOptions>();
   auto* command = bench.add_subcommand("attention", "On one GPU: attention with its target beside cuDNN's");
-  command->add_option("--seq", options->tokens, "Tokens of a sequence, one or more: 8192,65536")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
-  command->add_option("--heads", options->num_heads, "Query heads")->check(CLI::PositiveNumber);
-  command->add_option("--kv-heads", options->num_kv_heads, "Key/value heads")->check(CLI::PositiveNumber);
-  command->add_option("--head-dim", options->head_dim, "Channels of a head")->check(CLI::PositiveNumber);
-  command->add_option("--block", options->block_size, "Block size of the target")
-      ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
-  command->add_flag("--portable", options->portable, "Our portable kernel where the Hopper one would run");
-  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
-  command->add_option("--json", options->json, "File for the figures");
+  add_attention_flags(*command, *options);
   command->callback([=, &action] { action = [=] { return bench_attention_command(*options); }; });
 }
 
@@ -155,21 +159,11 @@ void add_bench_sparse(CLI::App& bench, Action& action) {
   const auto options = std::make_shared<BenchSparseOptions>();
   auto* command = bench.add_subcommand(
       "sparse", "On one GPU: block-sparse attention beside dense attention and its floors");
-  command->add_option("--seq", options->tokens, "Tokens of a sequence, one or more: 32768,131072")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
   command
       ->add_option("--density", options->densities, "Share of the blocks that is kept, one or more: 0.1,0.3")
       ->delimiter(',')
       ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--heads", options->num_heads, "Query heads")->check(CLI::PositiveNumber);
-  command->add_option("--kv-heads", options->num_kv_heads, "Key/value heads")->check(CLI::PositiveNumber);
-  command->add_option("--head-dim", options->head_dim, "Channels of a head")->check(CLI::PositiveNumber);
-  command->add_option("--block", options->block_size, "Block size")
-      ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
-  command->add_flag("--portable", options->portable, "Our portable kernel where the Hopper one would run");
-  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
-  command->add_option("--json", options->json, "File for the figures");
+  add_attention_flags(*command, *options);
   command->callback([=, &action] { action = [=] { return bench_sparse_command(*options); }; });
 }
 
