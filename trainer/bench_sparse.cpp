@@ -14,6 +14,7 @@
 #include "src/model/rope.h"
 #include "trainer/attention_problem.h"
 #include "trainer/bench_report.h"
+#include "trainer/bench_sparse_gates.h"
 #include "trainer/commands.h"
 #include "trainer/cudnn_peer.h"
 #include "trainer/sparse_bounds.h"
@@ -319,6 +320,7 @@ class SparseBench {
 }  // namespace
 
 int bench_sparse_command(const BenchSparseOptions& options) {
+  if (!options.model.empty()) return bench_sparse_gates(options);
   check_heads(options);
   SparseBench(options).run();
   return 0;

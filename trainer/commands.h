@@ -70,11 +70,16 @@ struct BenchAttentionOptions : AttentionBenchOptions {
 int bench_attention_command(const BenchAttentionOptions& options);
 
 /// `bench sparse`: block-sparse attention on one GPU at some densities, blocks kept at random by each head or by the heads
-/// of a group together, beside dense attention, cuDNN's and the floors; and what a gate costs.
+/// of a group together, beside dense attention, cuDNN's and the floors; and what a gate costs. With a model, gates and text:
+/// q, k and v of the text in the model's layers, and the blocks that its gates keep.
 struct BenchSparseOptions : AttentionBenchOptions {
   BenchSparseOptions() : AttentionBenchOptions{.tokens = {32768, 65536, 131072}} {}
 
   std::vector<double> densities = {0.1, 0.3, 0.5};
+  std::string model;            ///< Folder; empty: random lists. Heads and blocks are then not those above
+  std::string gates;            ///< Folder, of that model
+  std::string data;             ///< File of text or ids
+  std::vector<int64_t> layers;  ///< Of that model; empty: all
 };
 int bench_sparse_command(const BenchSparseOptions& options);
 
