@@ -74,7 +74,7 @@ void GateAttentionPass::visit(LayerContext& context, const LayerHeads& heads, in
   for (auto row = by_head.begin(); row != by_head.end(); row += count)
     work.kept.push_back(std::accumulate(row, row + count, 0.0));
   const int64_t blocks = heads.blocks->max_blocks;
-  work.visible = static_cast<double>(blocks * (blocks + 1) / 2 * count);
+  work.visible = static_cast<double>(blocks * (blocks + 1) * count) / 2;
   options_.visitor(context, work);
 }
 
