@@ -66,27 +66,14 @@ class AttentionBench {
         backend_(make_cuda_backend({.portable_attention = options.portable})),
         queue_(backend_->make_queue("bench")),
         timer_(static_cast<cuda::CudaQueue&>(*queue_).stream(), {.repeats = options.repeats, .warmups = 2}),
-        report_(begin_report("attention", backend_->name())) {
-    report_["kernel"] = options.portable ? "portable" : "best";
-    report_["num_heads"] = options.num_heads;
-    report_["num_kv_heads"] = options.num_kv_heads;
-    report_["head_dim"] = options.head_dim;
-    report_["block_size"] = options.block_size;
-    report_["repeats"] = options.repeats;
-    if (peer_.cudnn != nullptr) {
-      report_["cudnn"] = {{"version", peer_.cudnn->version()}, {"library", peer_.cudnn->library_path()}};
-    } else {
-      report_["cudnn"] = {{"missing", peer_.missing}};
-    }
+        report_(begin_attention_report("attention", backend_->name(), options)) {
+    report_["cudnn"] = peer_.describe();
     report_["rows"] = Json::array();
   }
 
   void run() {
     for (const int64_t tokens : options_.tokens) measure(tokens);
-    fmt::print("{}; {} heads, {} kv heads, head_dim {}, block size {}{}; causal, bf16; medians of {}\n{}",
-               backend_->name(), options_.num_heads, options_.num_kv_heads, options_.head_dim,
-               options_.block_size, options_.portable ? ", portable kernel" : "", options_.repeats,
-               table_.to_string());
+    fmt::print("{}\n{}", attention_heading(backend_->name(), options_), table_.to_string());
     if (peer_.cudnn != nullptr) fmt::print("cuDNN: {}\n", peer_.cudnn->library_path());
     write_report(options_.json, report_);
   }
@@ -184,9 +171,7 @@ class AttentionBench {
 }  // namespace
 
 int bench_attention_command(const BenchAttentionOptions& options) {
-  if (options.num_heads % options.num_kv_heads != 0) {
-    fail_usage("--heads {} is no multiple of --kv-heads {}", options.num_heads, options.num_kv_heads);
-  }
+  check_heads(options);
   AttentionBench(options).run();
   return 0;
 }

@@ -1,5 +1,5 @@
-// Compiled in place of bench_attention.cpp, bench_gemm.cpp, bench_ranks.cpp, bench_sparse.cpp and bench_step.cpp in a
-// build without the CUDA backend.
+// Compiled in place of bench_attention.cpp, bench_gemm.cpp, bench_ranks.cpp, bench_sparse.cpp, bench_sparse_gates.cpp and
+// bench_step.cpp in a build without the CUDA backend.
 #include "src/core/error.h"
 #include "trainer/commands.h"
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "src/core/error.h"
 #include "src/io/atomic_file.h"
 #include "trainer/version.h"
 
@@ -31,6 +32,30 @@ ModelConfig bench_model(const std::string& path) {
 
 nlohmann::ordered_json begin_report(const std::string& bench, const std::string& device) {
   return {{"bench", bench}, {"version", version_text()}, {"device", device}};
+}
+
+nlohmann::ordered_json begin_attention_report(const std::string& bench, const std::string& device,
+                                              const AttentionBenchOptions& options) {
+  nlohmann::ordered_json report = begin_report(bench, device);
+  report["kernel"] = options.portable ? "portable" : "best";
+  report["num_heads"] = options.num_heads;
+  report["num_kv_heads"] = options.num_kv_heads;
+  report["head_dim"] = options.head_dim;
+  report["block_size"] = options.block_size;
+  report["repeats"] = options.repeats;
+  return report;
+}
+
+std::string attention_heading(const std::string& device, const AttentionBenchOptions& options) {
+  return fmt::format("{}; {} heads, {} kv heads, head_dim {}, block size {}{}; causal, bf16; medians of {}",
+                     device, options.num_heads, options.num_kv_heads, options.head_dim, options.block_size,
+                     options.portable ? ", portable kernel" : "", options.repeats);
+}
+
+void check_heads(const AttentionBenchOptions& options) {
+  if (options.num_heads % options.num_kv_heads != 0) {
+    fail_usage("--heads {} is no multiple of --kv-heads {}", options.num_heads, options.num_kv_heads);
+  }
 }
 
 nlohmann::ordered_json describe_shape(const ModelConfig& model) {

@@ -3,15 +3,10 @@
 //
 //   dense            our attention without the target; times the density, the price of a perfect sparse kernel
 //   cuDNN            its dense attention
-//   matrix floor     the kept blocks' FLOPs at the rate of a large product of cuBLASLt's
-//   L2 floor         the kept blocks' K and V at the rate of tile reads from a working set of one kv head's K and V;
-//                    half of it where two query heads keep the same blocks
+//   floors           sparse_bounds.h
 #include <algorithm>
-#include <cmath>
 #include <optional>
 
-#include "cuda/bench/gemm_ceilings.h"
-#include "cuda/bench/tile_reads.h"
 #include "cuda/bench/timing.h"
 #include "cuda/cuda_backend.h"
 #include "src/core/ceil_div.h"
@@ -19,8 +14,10 @@
 #include "src/model/rope.h"
 #include "trainer/attention_problem.h"
 #include "trainer/bench_report.h"
+#include "trainer/bench_sparse_gates.h"
 #include "trainer/commands.h"
 #include "trainer/cudnn_peer.h"
+#include "trainer/sparse_bounds.h"
 #include "trainer/table.h"
 
 namespace seer {
@@ -29,8 +26,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr double kGateDensity = 0.1;
-constexpr int64_t kProductSize =
-    8192;  ///< Rows, columns and depth of the product that gives the matrix floor
 
 /// Buffers of one sequence length.
 class DeviceTensors {
@@ -228,27 +223,14 @@ class SparseBench {
         backend_(make_cuda_backend({.portable_attention = options.portable})),
         queue_(backend_->make_queue("bench")),
         timer_(static_cast<cuda::CudaQueue&>(*queue_).stream(), {.repeats = options.repeats, .warmups = 2}),
-        report_(begin_report("sparse", backend_->name())) {
-    report_["kernel"] = options.portable ? "portable" : "best";
-    report_["num_heads"] = options.num_heads;
-    report_["num_kv_heads"] = options.num_kv_heads;
-    report_["head_dim"] = options.head_dim;
-    report_["block_size"] = options.block_size;
-    report_["repeats"] = options.repeats;
-    if (peer_.cudnn != nullptr) {
-      report_["cudnn"] = {{"version", peer_.cudnn->version()}, {"library", peer_.cudnn->library_path()}};
-    } else {
-      report_["cudnn"] = {{"missing", peer_.missing}};
-    }
+        report_(begin_attention_report("sparse", backend_->name(), options)) {
+    report_["cudnn"] = peer_.describe();
     report_["rows"] = Json::array();
   }
 
   void run() {
     for (const int64_t tokens : options_.tokens) measure(tokens);
-    fmt::print("{}; {} heads, {} kv heads, head_dim {}, block size {}{}; causal, bf16; medians of {}\n{}",
-               backend_->name(), options_.num_heads, options_.num_kv_heads, options_.head_dim,
-               options_.block_size, options_.portable ? ", portable kernel" : "", options_.repeats,
-               table_.to_string());
+    fmt::print("{}\n{}", attention_heading(backend_->name(), options_), table_.to_string());
     if (peer_.cudnn == nullptr) fmt::print("no cuDNN: {}\n", peer_.missing);
     write_report(options_.json, report_);
   }
@@ -285,18 +267,15 @@ class SparseBench {
     backend_->synchronize(*queue_);
     for (size_t i = 0; i < works.size(); ++i) works[i].timing = timings[i];
 
-    const int64_t kv_bytes = 2 * tokens * options_.head_dim * static_cast<int64_t>(size_of(DType::kBF16));
-    const cuda::GemmCeiling product = cuda::measure_gemm({kProductSize, kProductSize, kProductSize}, timer_);
-    const cuda::TileReadCeiling reads = cuda::measure_tile_reads(kv_bytes, timer_);
+    const SparseRulers rulers = measure_rulers(timer_, tokens, options_.head_dim);
     if (tokens != options_.tokens.front()) table_.add_rule();
     for (const Work& work : works) {
-      add_line(tokens, work, works.front().timing.median_ms, cudnn ? works[1].timing.median_ms : 0,
-               product.tflops, reads.gigabytes_per_second);
+      add_line(tokens, work, works.front().timing.median_ms, cudnn ? works[1].timing.median_ms : 0, rulers);
     }
   }
 
-  void add_line(int64_t tokens, const Work& work, double dense_ms, double cudnn_ms, double tflops,
-                double gbps) {
+  void add_line(int64_t tokens, const Work& work, double dense_ms, double cudnn_ms,
+                const SparseRulers& rulers) {
     const double ms = work.timing.median_ms;
     Json row = {{"tokens", tokens},
                 {"what", work.name},
@@ -311,26 +290,15 @@ class SparseBench {
                                       fmt::format("{:.4f}", ms / dense_ms),
                                       cudnn_ms > 0 ? fmt::format("{:.4f}", ms / cudnn_ms) : "-"};
     if (work.density > 0) {
-      const auto block = static_cast<double>(options_.block_size);
-      const auto head_dim = static_cast<double>(options_.head_dim);
-      const bool halved = work.shared && options_.num_heads > options_.num_kv_heads;
-      const double matrix_ms = work.kept * 4 * block * block * head_dim / (1e9 * tflops);
-      const double l2_ms = work.kept * 4 * block * head_dim / (halved ? 2 : 1) / (1e6 * gbps);
-      const double floor_ms = std::max(matrix_ms, l2_ms);
-      const double share_ms = work.density * dense_ms;
-      row.update({{"density", work.density},
-                  {"matrix_floor_ms", matrix_ms},
-                  {"l2_floor_ms", l2_ms},
-                  {"ratio_to_floor", ms / floor_ms},
-                  {"density_times_dense_ms", share_ms},
-                  {"ratio_to_density_times_dense", ms / share_ms},
-                  {"product_tflops", tflops},
-                  {"tile_read_gb_per_s", gbps}});
-      for (const std::string& cell : {fmt::format("{:.3f}", work.density), fmt::format("{:.3f}", share_ms),
-                                      fmt::format("{:.2f}", ms / share_ms), fmt::format("{:.3f}", matrix_ms),
-                                      fmt::format("{:.3f}", l2_ms), fmt::format("{:.2f}", ms / floor_ms)}) {
-        cells.push_back(cell);
-      }
+      const SparseBounds bounds({.density = work.density,
+                                 .kept = work.kept,
+                                 .pairs_share = work.shared && options_.num_heads > options_.num_kv_heads,
+                                 .block_size = options_.block_size,
+                                 .head_dim = options_.head_dim,
+                                 .dense_ms = dense_ms},
+                                rulers);
+      row.update(bounds.figures(ms));
+      for (std::string& cell : bounds.cells(ms)) cells.push_back(std::move(cell));
     } else {
       cells.resize(kColumns, "");
     }
@@ -345,17 +313,15 @@ class SparseBench {
   std::unique_ptr<Queue> queue_;
   cuda::GpuTimer timer_;
   CudnnPeer peer_;
-  TextTable table_{{"tokens", "what", "ms", "spread", "x dense", "x cuDNN", "density", "density x dense",
-                    "x that", "matrix floor", "L2 floor", "x floor"}};
+  TextTable table_{SparseBounds::with_bounds({"tokens", "what", "ms", "spread", "x dense", "x cuDNN"})};
   Json report_;
 };
 
 }  // namespace
 
 int bench_sparse_command(const BenchSparseOptions& options) {
-  if (options.num_heads % options.num_kv_heads != 0) {
-    fail_usage("--heads {} is no multiple of --kv-heads {}", options.num_heads, options.num_kv_heads);
-  }
+  if (!options.model.empty()) return bench_sparse_gates(options);
+  check_heads(options);
   SparseBench(options).run();
   return 0;
 }

@@ -50,10 +50,9 @@ int bench_cpu_command(const BenchOptions& options);
 /// `bench tokenizer --tokenizer T --text FILE`: MB/s of one thread, median of `repeats`.
 int bench_tokenizer_command(const std::string& tokenizer, const std::string& text_file, int repeats);
 
-/// `bench attention`: our attention on one GPU, with the target T and without parts of it, beside cuDNN's dense attention on
-/// the same tensors in turn with it.
-struct BenchAttentionOptions {
-  std::vector<int64_t> tokens = {8192, 32768, 65536, 131072};
+/// What the benches of attention have in common.
+struct AttentionBenchOptions {
+  std::vector<int64_t> tokens;  ///< Of a sequence
   int64_t num_heads = 32;
   int64_t num_kv_heads = 8;
   int64_t head_dim = 128;
@@ -62,20 +61,25 @@ struct BenchAttentionOptions {
   int repeats = 10;
   std::string json;  ///< File; empty: the table alone
 };
+
+/// `bench attention`: our attention on one GPU, with the target T and without parts of it, beside cuDNN's dense attention on
+/// the same tensors in turn with it.
+struct BenchAttentionOptions : AttentionBenchOptions {
+  BenchAttentionOptions() : AttentionBenchOptions{.tokens = {8192, 32768, 65536, 131072}} {}
+};
 int bench_attention_command(const BenchAttentionOptions& options);
 
 /// `bench sparse`: block-sparse attention on one GPU at some densities, blocks kept at random by each head or by the heads
-/// of a group together, beside dense attention, cuDNN's and the floors; and what a gate costs.
-struct BenchSparseOptions {
-  std::vector<int64_t> tokens = {32768, 65536, 131072};
+/// of a group together, beside dense attention, cuDNN's and the floors; and what a gate costs. With a model, gates and text:
+/// q, k and v of the text in the model's layers, and the blocks that its gates keep.
+struct BenchSparseOptions : AttentionBenchOptions {
+  BenchSparseOptions() : AttentionBenchOptions{.tokens = {32768, 65536, 131072}} {}
+
   std::vector<double> densities = {0.1, 0.3, 0.5};
-  int64_t num_heads = 32;
-  int64_t num_kv_heads = 8;
-  int64_t head_dim = 128;
-  int64_t block_size = 64;
-  bool portable = false;
-  int repeats = 10;
-  std::string json;
+  std::string model;            ///< Folder; empty: random lists. Heads and blocks are then not those above
+  std::string gates;            ///< Folder, of that model
+  std::string data;             ///< File of text or ids
+  std::vector<int64_t> layers;  ///< Of that model; empty: all
 };
 int bench_sparse_command(const BenchSparseOptions& options);
 

@@ -4,6 +4,8 @@
 #include <memory>
 #include <string>
 
+#include <nlohmann/json.hpp>
+
 #include "cuda/bench/cudnn_attention.h"
 #include "cuda/cuda_queue.h"
 #include "src/ops/backend.h"
@@ -21,6 +23,12 @@ struct CudnnPeer {
     } catch (const Error& error) {
       missing = error.what();
     }
+  }
+
+  /// For a report: which one, or why none.
+  nlohmann::ordered_json describe() const {
+    if (cudnn == nullptr) return {{"missing", missing}};
+    return {{"version", cudnn->version()}, {"library", cudnn->library_path()}};
   }
 };
 

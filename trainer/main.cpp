@@ -1,5 +1,6 @@
 // seer-train: the command line. Every mistake ends here as one message and an exit code: 2 usage, 1 run-time
 // failure, 75 stopped early (resumable), 76 another rank was lost, 130 interrupted twice.
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -134,20 +135,43 @@ void add_plan(CLI::App& app, Action& action) {
   command->callback([=, &action] { action = [=] { return plan_command(*options); }; });
 }
 
+/// Returns those that say a shape.
+std::vector<CLI::Option*> add_attention_flags(CLI::App& command, AttentionBenchOptions& options) {
+  command.add_option("--seq", options.tokens, "Tokens of a sequence, one or more: 8192,65536")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--portable", options.portable, "Our portable kernel where the Hopper one would run");
+  command.add_option("--repeats", options.repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  command.add_option("--json", options.json, "File for the figures");
+  return {
+      command.add_option("--heads", options.num_heads, "Query heads")->check(CLI::PositiveNumber),
+      command.add_option("--kv-heads", options.num_kv_heads, "Key/value heads")->check(CLI::PositiveNumber),
+      command.add_option("--head-dim", options.head_dim, "Channels of a head")->check(CLI::PositiveNumber),
+      command.add_option("--block", options.block_size, "Block size")
+          ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}))};
+}
+
+/// Throws usage Errors of flags that say nothing without each other, or nothing beside each other.
+void check_gate_flags(const BenchSparseOptions& options, const std::vector<CLI::Option*>& shape) {
+  const std::pair<const char*, const std::string&> together[] = {
+      {"--model", options.model}, {"--gates", options.gates}, {"--data", options.data}};
+  const bool any = std::any_of(std::begin(together), std::end(together),
+                               [](const auto& flag) { return !flag.second.empty(); });
+  for (const auto& [name, value] : together) {
+    if (any && value.empty()) fail_usage("{} is missing: --model, --gates and --data belong together", name);
+  }
+  if (!any && !options.layers.empty()) fail_usage("--layers are a model's: give --model, --gates and --data");
+  for (const CLI::Option* flag : shape) {
+    if (any && flag->count() > 0) {
+      fail_usage("{}: heads are those of --model, blocks those of --gates: leave it out", flag->get_name());
+    }
+  }
+}
+
 void add_bench_attention(CLI::App& bench, Action& action) {
   const auto options = std::make_shared<BenchAttentionOptions>();
   auto* command = bench.add_subcommand("attention", "On one GPU: attention with its target beside cuDNN's");
-  command->add_option("--seq", options->tokens, "Tokens of a sequence, one or more: 8192,65536")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
-  command->add_option("--heads", options->num_heads, "Query heads")->check(CLI::PositiveNumber);
-  command->add_option("--kv-heads", options->num_kv_heads, "Key/value heads")->check(CLI::PositiveNumber);
-  command->add_option("--head-dim", options->head_dim, "Channels of a head")->check(CLI::PositiveNumber);
-  command->add_option("--block", options->block_size, "Block size of the target")
-      ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
-  command->add_flag("--portable", options->portable, "Our portable kernel where the Hopper one would run");
-  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
-  command->add_option("--json", options->json, "File for the figures");
+  add_attention_flags(*command, *options);
   command->callback([=, &action] { action = [=] { return bench_attention_command(*options); }; });
 }
 
@@ -155,22 +179,26 @@ void add_bench_sparse(CLI::App& bench, Action& action) {
   const auto options = std::make_shared<BenchSparseOptions>();
   auto* command = bench.add_subcommand(
       "sparse", "On one GPU: block-sparse attention beside dense attention and its floors");
-  command->add_option("--seq", options->tokens, "Tokens of a sequence, one or more: 32768,131072")
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
   command
       ->add_option("--density", options->densities, "Share of the blocks that is kept, one or more: 0.1,0.3")
       ->delimiter(',')
       ->check(CLI::Range(0.0, 1.0));
-  command->add_option("--heads", options->num_heads, "Query heads")->check(CLI::PositiveNumber);
-  command->add_option("--kv-heads", options->num_kv_heads, "Key/value heads")->check(CLI::PositiveNumber);
-  command->add_option("--head-dim", options->head_dim, "Channels of a head")->check(CLI::PositiveNumber);
-  command->add_option("--block", options->block_size, "Block size")
-      ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
-  command->add_flag("--portable", options->portable, "Our portable kernel where the Hopper one would run");
-  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
-  command->add_option("--json", options->json, "File for the figures");
-  command->callback([=, &action] { action = [=] { return bench_sparse_command(*options); }; });
+  const std::vector<CLI::Option*> shape = add_attention_flags(*command, *options);
+  command->add_option("--model", options->model, "Folder of a model whose q, k and v are taken")
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--gates", options->gates, "Folder of its trained gates, whose choices are taken")
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--data", options->data, "File of the text that it reads, or of token ids")
+      ->check(CLI::ExistingFile);
+  command->add_option("--layers", options->layers, "Of that model, one or more: 0,5 (default: all)")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber);
+  command->callback([=, &action] {
+    action = [=] {
+      check_gate_flags(*options, shape);
+      return bench_sparse_command(*options);
+    };
+  });
 }
 
 void add_bench_gemm(CLI::App& bench, Action& action) {

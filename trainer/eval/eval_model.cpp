@@ -16,6 +16,8 @@ std::unique_ptr<Backend> open_backend(const EvalModelOptions& options) {
   return make_backend(config);
 }
 
+}  // namespace
+
 std::shared_ptr<const Tokenizer> open_tokenizer(const fs::path& folder, const ModelConfig& model) {
   if (!fs::exists(folder / "tokenizer.json") && !fs::exists(folder / "vocab.json")) return nullptr;
   auto tokenizer = std::make_shared<const Tokenizer>(folder);
@@ -28,12 +30,13 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const fs::path& folder, const Mo
   return tokenizer;
 }
 
-}  // namespace
-
 EvalModel::EvalModel(const EvalModelOptions& options, int64_t max_tokens)
+    : EvalModel(open_backend(options), options, max_tokens) {}
+
+EvalModel::EvalModel(std::unique_ptr<Backend> backend, const EvalModelOptions& options, int64_t max_tokens)
     : options_(options),
       max_tokens_(max_tokens),
-      backend_(open_backend(options)),
+      backend_(std::move(backend)),
       config_(load_model_config(options.model)),
       tokenizer_(open_tokenizer(options.model, config_)),
       load_queue_(backend_->make_queue("load")) {

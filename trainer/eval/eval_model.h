@@ -22,12 +22,18 @@ struct EvalModelOptions {
   int64_t block_size = 0;          ///< Of selections without gates; 0: 64
 };
 
+/// Null if the folder has none. Throws Error if the tokenizer has ids that the embedding of `model` does not.
+std::shared_ptr<const Tokenizer> open_tokenizer(const std::filesystem::path& folder,
+                                                const ModelConfig& model);
+
 class EvalModel {
  public:
   static constexpr int64_t kDefaultBlock = 64;
 
   /// `max_tokens` bounds every sequence.
   EvalModel(const EvalModelOptions& options, int64_t max_tokens);
+  /// On that backend, whatever device the options name.
+  EvalModel(std::unique_ptr<Backend> backend, const EvalModelOptions& options, int64_t max_tokens);
 
   const EvalModelOptions& options() const { return options_; }
   Backend& backend() { return *backend_; }

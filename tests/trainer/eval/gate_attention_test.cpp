@@ -1,0 +1,103 @@
+// What is measured of gates on a text is what the sparse model does there.
+#include "trainer/eval/gate_attention.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/backends.h"
+#include "tests/support/fixtures.h"
+#include "tests/support/golden_file.h"
+#include "tests/support/tiny_model.h"
+#include "tests/trainer/eval/eval_files.h"
+#include "trainer/eval/recall_pass.h"
+
+namespace seer::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int64_t kTokens = 203;
+constexpr int64_t kBlock = 16;
+
+SelectionRule nz_ratio(double value) {
+  return {.by = SelectBy::kNzRatio, .value = value};
+}
+
+/// The tiny model of three layers and gates with random weights.
+class GateAttentionOfAText : public testing::Test {
+ protected:
+  GateAttentionOfAText() {
+    write_tiny_model(folder_ / "model", {.layers = 3});
+    write_random_gates(folder_ / "gates", folder_ / "model", kBlock);
+    model_.emplace(backends().back().make(), on_one_thread(folder_ / "model", folder_ / "gates"), kTokens);
+  }
+
+  using Visitor = std::function<void(LayerContext&, const GateAttention&)>;
+  void run(std::vector<SelectionRule> rules, std::vector<int64_t> layers, Visitor visitor) {
+    GateAttentionPass pass(*model_, {.max_tokens = kTokens,
+                                     .rules = std::move(rules),
+                                     .layers = std::move(layers),
+                                     .visitor = std::move(visitor)});
+    pass.run(ids_);
+  }
+
+  static std::vector<float> read(LayerContext& context, ConstTensor x) {
+    std::vector<std::byte> stored(x.numel() * size_of(x.dtype()));
+    context.backend.copy(context.queue, x, Tensor(stored.data(), x.dtype(), x.shape()));
+    context.backend.synchronize(context.queue);
+    std::vector<float> values(x.numel());
+    convert_to_f32(stored.data(), x.dtype(), x.numel(), values.data());
+    return values;
+  }
+
+  TempDir folder_;
+  std::optional<EvalModel> model_;
+  const std::vector<int32_t> ids_ = random_ids(3, kTokens, 256);
+};
+
+TEST_F(GateAttentionOfAText, KeepsWhatTheSparseModelWould) {
+  const std::vector<SelectionRule> rules = {nz_ratio(0.1), nz_ratio(0.4)};
+  std::vector<AttentionPlan> plans;
+  for (const SelectionRule& rule : rules)
+    plans.push_back(
+        {.method = ScoringMethod{.kind = ScoringMethod::Kind::kGate}, .rule = rule, .values = {}});
+  RecallPass expected(model_->backend(), model_->config(), model_->weights(), model_->gates(), kTokens,
+                      kBlock, plans);
+  expected.add(ids_);
+  const std::vector<RecallResult> results = expected.results();
+  int64_t layers = 0;
+  run(rules, {}, [&](LayerContext&, const GateAttention& work) {
+    EXPECT_EQ(work.layer, layers++);
+    ASSERT_EQ(work.kept.size(), rules.size());
+    for (size_t r = 0; r < rules.size(); ++r)
+      EXPECT_DOUBLE_EQ(work.kept[r] / work.visible, mean_of({results[r].density[work.layer]}));
+    EXPECT_LT(work.kept[0], work.kept[1]);
+  });
+  EXPECT_EQ(layers, 3);
+}
+
+TEST_F(GateAttentionOfAText, IsDenseWhereEverythingIsKept) {
+  run({nz_ratio(0.2), nz_ratio(1.0)}, {}, [&](LayerContext& context, const GateAttention& work) {
+    Backend& backend = context.backend;
+    backend.attention(context.queue, work.dense);
+    const std::vector<float> dense = read(context, work.dense.output);
+    backend.sparse_attention(context.queue, work.sparse[1]);
+    EXPECT_EQ(work.kept[1], work.visible);
+    EXPECT_LE(relative_error(read(context, work.dense.output), dense),
+              1e-5 * backends().back().tolerance_factor);
+    backend.sparse_attention(context.queue, work.sparse[0]);
+    EXPECT_GT(relative_error(read(context, work.dense.output), dense), 0.01) << "something is left out";
+  });
+}
+
+TEST_F(GateAttentionOfAText, VisitsTheLayersThatWereAskedFor) {
+  std::vector<int64_t> visited;
+  run({nz_ratio(0.2)}, {2, 0},
+      [&](LayerContext&, const GateAttention& work) { visited.push_back(work.layer); });
+  EXPECT_THAT(visited, ElementsAre(0, 2));
+  EXPECT_THAT(error_of([&] { check_layers({0, 3}, model_->config()); }).what(), HasSubstr("0 to 2"));
+}
+
+}  // namespace
+}  // namespace seer::test
