@@ -110,12 +110,12 @@ class Consumer {
       ptx::wgmma_wait<kOutput ? 1 : 0>(s);
       const bool raised = weigh(tile);
       if constexpr (kOutput) {
+        softmax.before_wait();
+        ptx::wgmma_wait<0>(o);
         if (raised) {
-          ptx::wgmma_wait<0>(o);
 #pragma unroll
           for (int i = 0; i < kOutputs; ++i) o[i] *= softmax.alpha[i / 2 % 2];
         }
-        ptx::wgmma_wait<0>(o);
         release(shared_.v_empty[v_stage_.index]);
         v_stage_.advance();
         round_weights();

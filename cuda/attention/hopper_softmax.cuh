@@ -139,6 +139,13 @@ struct Softmax {
     sum[1] += of_tile[1];
   }
 
+  /// Exponentials up to here are computed before products are waited for. All warps of a group must wait at the same place,
+  /// so not inside of `if (raised)`, and ptxas moves a wait up past exponentials unless a branch that depends on them stands
+  /// between; this one is never taken.
+  __device__ void before_wait() const {
+    if (sum[0] + sum[1] < 0.0F) __trap();
+  }
+
   /// After the last tile: sums over whole rows.
   __device__ void finish() {
 #pragma unroll

@@ -55,7 +55,9 @@ class SparseConsumer {
     stage = stage_.index;
     ptx::mbarrier_wait(shared_.full[stage], stage_.parity);
     stage_.advance();
-    const Step& step = shared_.steps[stage];
+    // One lane reads for all, the one that lets go of the stage.
+    Step step{kNoStep, 0};
+    if (lane_ == 0) step = shared_.steps[stage];
     return {uniform(step.key_row), static_cast<uint32_t>(uniform(static_cast<int>(step.flags)))};
   }
 
@@ -127,23 +129,21 @@ class SparseConsumer {
       queue_output<kHeadDim, kListKeys>(o, p, v_matrix(before));
       advance();
       queue_scores<kHeadDim, kListKeys>(next_s, q, k_matrix(stage));
-      if (weigh(s, key_row)) {
-        ptx::wgmma_wait<0>(o);
-        scale_output();
-      }
+      const bool raised = weigh(s, key_row);
+      softmax.before_wait();
       ptx::wgmma_wait<0>(o);
       ptx::wgmma_wait<0>(next_s);
+      if (raised) scale_output();
       release(shared_.empty[before]);
       round_weights(s);
       before = current;
     };
     const auto end = [&](float(&s)[kListScores]) {
       queue_output<kHeadDim, kListKeys>(o, p, v_matrix(before));
-      if (weigh(s, step.key_row)) {
-        ptx::wgmma_wait<0>(o);
-        scale_output();
-      }
+      const bool raised = weigh(s, step.key_row);
+      softmax.before_wait();
       ptx::wgmma_wait<0>(o);
+      if (raised) scale_output();
       release(shared_.empty[before]);
       round_weights(s);
     };

@@ -9,11 +9,9 @@ namespace seer::cuda::hopper {
 
 constexpr int kListRows = 64;  ///< Query rows of a consumer
 constexpr int kListKeys = 64;  ///< Keys of a stage
-#ifndef SEER_REACH
-#define SEER_REACH 2
-#endif
-constexpr int kReach = SEER_REACH;  ///< Steps that the loader looks ahead, 1 to 3
+constexpr int kReach = 2;  ///< Steps that the loader looks ahead, 1 to 3
 constexpr int32_t kNoKeys = INT32_MAX;
+constexpr int32_t kNoStep = INT32_MIN;  ///< Below every key_row
 
 /// The same value, which all lanes of the warp have, in a uniform register: ptxas then knows that branches on it are
 /// uniform and keeps stages and descriptors in uniform registers too.
@@ -73,7 +71,7 @@ struct SparseShared {
   __device__ void initialise_barriers() {
     for (int i = 0; i < kWorkSlots; ++i) {
       ptx::mbarrier_init(work_full[i], 1);
-      ptx::mbarrier_init(work_empty[i], kConsumers * kGroupThreads + 1);  // consumer threads and loader
+      ptx::mbarrier_init(work_empty[i], kConsumers * kGroupThreads + 32);  // consumers and the loader's warp
     }
     for (int i = 0; i < kConsumers; ++i) {
       ptx::mbarrier_init(q_full[i], 1);
@@ -232,8 +230,8 @@ __device__ void load_listed(SparseShared<kHeadDim>& shared, const CUtensorMap& q
       ptx::mbarrier_arrive_expect(shared.q_full[i], Shared::kTileBytes);
       load_tile(shared.q[i], q_map, item.head, item.query_row, shared.q_full[i]);
     }
+    ptx::mbarrier_arrive(shared.work_empty[slot.index]);
     __syncwarp();
-    if (leads) ptx::mbarrier_arrive(shared.work_empty[slot.index]);
 #pragma unroll
     for (KeyCursor<kBlockSize>& cursor : cursors) cursor.advance();
 
