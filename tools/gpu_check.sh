@@ -40,7 +40,7 @@ export SEER_GOLDENS=${SEER_GOLDENS:-$PWD/tests/golden}
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader >/dev/null || { echo "gpu_check: no NVIDIA GPU here" >&2; exit 1; }
 mapfile -t tests < <(find "$build/gpu_tests" -type f -perm -u+x | LC_ALL=C sort)
 seer_train=$build/seer-train
-least=13  # fewer: some were not built, or not copied
+least=17  # fewer: some were not built, or not copied
 [[ ${#tests[@]} -ge $least && -x "$seer_train" ]] || {
   echo "gpu_check: $build holds ${#tests[@]} of at least $least test binaries in gpu_tests/, and seer-train" >&2
   exit 1
@@ -70,6 +70,11 @@ for test in "${tests[@]}"; do
 done
 if [[ "$quick" == 0 ]]; then
   benches=("attention" "attention --portable --seq 32768" "sparse" "sparse --portable --seq 32768" "gemm" "step --seq 32768" "step --seq 65536")
+  # Blocks that real gates keep: those of a few steps on the quickstart's model.
+  rm -rf runs/gpu_check
+  "$seer_train" train configs/quickstart.json --set device=cuda --set train.steps=20 --set 'eval.files=[]' \
+    --set output.dir=runs/gpu_check > "$new.train" 2>&1 || { tail -n 20 "$new.train"; failed=1; }
+  benches+=("sparse --model configs/quickstart/seer-nano --gates runs/gpu_check/gates/gate --data configs/quickstart/heldout.jsonl.zst --seq 4096")
   if (( $(nvidia-smi -L | wc -l) > 1 )); then benches+=("comm --gpus 0,1" "ranks --gpus 0,1"); fi
   for bench in "${benches[@]}"; do
     { echo; echo "\$ seer-train bench $bench"; } | tee -a "$new"

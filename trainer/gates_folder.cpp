@@ -1,6 +1,7 @@
 #include "trainer/gates_folder.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <optional>
 
@@ -22,8 +23,6 @@ constexpr const char* kSafetensors = "attn_gate_weights.safetensors";
 constexpr const char* kPth = "attn_gate_weights.pth";
 constexpr const char* kConfig = "config.json";
 constexpr const char* kCard = "README.md";
-/// Of config.json: what the published gates do not have.
-constexpr const char* kOurGate = "seer_train_gate";
 
 struct NamedGate {
   std::string name;
@@ -34,18 +33,15 @@ struct NamedGate {
 std::vector<NamedGate> named_gates(const GateParams& params) {
   std::vector<NamedGate> out;
   for (int64_t layer = 0; layer < params.num_layers(); ++layer) {
-    const GateTensors weights = params.weights(layer);
-    const Tensor all[] = {weights.query, weights.key, weights.distance};
-    const std::vector<NamedGateWeight> named = gate_weights(params.config(), layer);
-    auto next = named.begin();
-    for (const Tensor& tensor : all) {
-      if (!tensor.empty()) out.push_back({(next++)->name, tensor});
+    const GateTensors tensors = params.weights(layer);
+    for (const GateWeight& weight : gate_weights(params.config(), layer)) {
+      out.push_back({weight.name, tensors.*weight.tensor});
     }
   }
   return out;
 }
 
-/// The same as what config.json asks for, for messages.
+/// For messages.
 std::string describe_gate(const GateEntryConfig& entry) {
   return fmt::format("type {}, force_double {}, key_pieces {}, distance_bias {}", entry.type,
                      entry.force_double, entry.key_pieces, entry.distance_bias);
@@ -164,6 +160,10 @@ GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where
     if (const auto ours = config.find(kOurGate); ours != config.end()) {
       entry.key_pieces = ours->value("key_pieces", entry.key_pieces);
       entry.distance_bias = ours->value("distance_bias", entry.distance_bias);
+      for (const auto& [key, value] : ours->items()) {
+        if (key == "key_pieces" || key == "distance_bias" || key == "note") continue;
+        fail("{}: {}.{} is not known: these gates are of a later seer-train", where, kOurGate, key);
+      }
     }
     entry.export_.sparsity_method = config.value("seerattn_sparsity_method", entry.export_.sparsity_method);
     entry.export_.threshold = config.value("seerattn_threshold", entry.export_.threshold);
@@ -173,10 +173,9 @@ GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where
   } catch (const nlohmann::json::exception& e) {
     fail("{}: a seerattn_* key, or one of {}, has the wrong type: {}", where, kOurGate, e.what());
   }
-  if (entry.key_pieces < 1 || entry.key_pieces > entry.block_size ||
-      entry.block_size % entry.key_pieces != 0) {
-    fail("{}: {}.key_pieces is {}: expected a number that divides the block size, {}", where, kOurGate,
-         entry.key_pieces, entry.block_size);
+  constexpr std::array<int64_t, 4> kPieces = {1, 2, 4, 8};
+  if (std::find(kPieces.begin(), kPieces.end(), entry.key_pieces) == kPieces.end()) {
+    fail("{}: {}.key_pieces is {}: expected 1, 2, 4 or 8", where, kOurGate, entry.key_pieces);
   }
   return entry;
 }
@@ -186,15 +185,17 @@ GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where
 void check_init_from(const fs::path& path, const GateTraining& gates) {
   const fs::path file = path / kConfig;
   if (!fs::exists(file)) {
-    log::warn("{} comes without config.json: that its gates are of type {} cannot be checked", path.string(),
-              gates.entry().type);
+    log::warn("{} comes without config.json: that its gates are of {} cannot be checked", path.string(),
+              describe_gate(gates.entry()));
     return;
   }
   const GateEntryConfig stored = gate_keys(read_json_file(file), file.string());
-  if (describe_gate(stored) != describe_gate(gates.entry()) ||
+  const GateEntryConfig& wanted = gates.entry();
+  if (stored.type != wanted.type || stored.force_double != wanted.force_double ||
+      stored.key_pieces != wanted.key_pieces || stored.distance_bias != wanted.distance_bias ||
       stored.hidden_size != gates.config().hidden_size) {
     fail("init_from {}: gates of {}, hidden size {}; gate \"{}\" is of {}, hidden size {}", path.string(),
-         describe_gate(stored), stored.hidden_size, gates.entry().name, describe_gate(gates.entry()),
+         describe_gate(stored), stored.hidden_size, wanted.name, describe_gate(wanted),
          gates.config().hidden_size);
   }
   if (stored.block_size != gates.entry().block_size) {
@@ -223,13 +224,13 @@ void check_complete(const fs::path& folder, std::span<const NamedTensor> tensors
   const ModelConfig model = parse_model_config(config.dump(), file.string());
   const PrefillGateConfig gate = prefill_gate_config(gate_keys(config, file.string()), model);
   for (int64_t layer = 0; layer < model.num_layers; ++layer) {
-    for (const auto& [name, shape] : gate_weights(gate, layer)) {
+    for (const GateWeight& weight : gate_weights(gate, layer)) {
       const auto it = std::find_if(tensors.begin(), tensors.end(),
-                                   [&wanted = name](const NamedTensor& t) { return t.name == wanted; });
-      if (it == tensors.end()) fail("{}: tensor {} is missing", folder.string(), name);
-      if (it->shape != extents(shape)) {
-        fail("{}: tensor {} is {}: config.json asks for {}", folder.string(), name, shape_text(it->shape),
-             to_string(shape));
+                                   [&](const NamedTensor& t) { return t.name == weight.name; });
+      if (it == tensors.end()) fail("{}: tensor {} is missing", folder.string(), weight.name);
+      if (it->shape != extents(weight.shape)) {
+        fail("{}: tensor {} is {}: config.json asks for {}", folder.string(), weight.name,
+             shape_text(it->shape), to_string(weight.shape));
       }
     }
   }
@@ -290,7 +291,7 @@ void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>
                                  [&](const OwnedTensor& t) { return t.name == gate.name; });
     if (it == tensors.end()) {
       fail("{}: tensor {} is missing: gates of {} for {} layers need {} tensors, the file holds {}", where,
-           gate.name, entry.type, params.num_layers(), wanted.size(), tensors.size());
+           gate.name, describe_gate(entry), params.num_layers(), wanted.size(), tensors.size());
     }
     if (it->view().numel() == 0) {
       fail(

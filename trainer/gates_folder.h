@@ -14,6 +14,9 @@ namespace seer {
 /// The key of a gates folder's config.json that holds calibrated thresholds by layer and head; ours alone.
 inline constexpr const char* kCalibratedThresholds = "seer_train_thresholds";
 
+/// The key of a gates folder's config.json that holds what the published gates do not have: key_pieces, distance_bias.
+inline constexpr const char* kOurGate = "seer_train_gate";
+
 /// The weights of all layers on the host, under their names of SEMANTICS 6, as `dtype` (bf16 or fp32). Waits
 /// for the queue. Throws Error if any weight is NaN or infinite.
 std::vector<OwnedTensor> download_gates(Backend& backend, Queue& queue, const GateTraining& gates,

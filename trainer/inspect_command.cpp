@@ -63,7 +63,8 @@ int inspect_gates(const fs::path& folder) {
   fmt::print("gates folder {}\n", folder.string());
   if (config.is_object()) {
     for (const auto& [key, value] : config.items()) {
-      if (key == "base_model" || key.starts_with("seerattn_")) fmt::print("  {}: {}\n", key, value.dump());
+      if (key == "base_model" || key.starts_with("seerattn_") || key == kOurGate)
+        fmt::print("  {}: {}\n", key, value.dump());
     }
   }
   const std::vector<OwnedTensor> owned = read_gates(folder);

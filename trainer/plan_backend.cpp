@@ -125,7 +125,8 @@ void PlanBackend::gate_scores_backward(Queue&, const ScoreArgs& args, ConstTenso
   count("gate_scores_backward",
         2.0 * products * matrix_elements(*args.layout, args.head_count) *
             static_cast<double>(args.queries.dim(2) * args.pieces),
-        products * bytes_of(score_gradient));
+        products * (bytes_of(score_gradient) + bytes_of(args.best_piece)) +
+            (gradients.distance.empty() ? 0.0 : bytes_of(score_gradient)));
 }
 void PlanBackend::kl_loss(Queue&, const KlArgs& args) {
   count("kl_loss", 0, 3 * bytes_of(args.scores));

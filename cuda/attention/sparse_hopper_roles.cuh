@@ -9,7 +9,8 @@ namespace seer::cuda::hopper {
 
 constexpr int kListRows = 64;  ///< Query rows of a consumer
 constexpr int kListKeys = 64;  ///< Keys of a stage
-constexpr int kReach = 2;  ///< Steps that the loader looks ahead, 1 to 3
+constexpr int kReach = 2;      ///< Steps that the loader looks ahead
+static_assert(kReach >= 1 && kReach <= 3, "two bits of a step's flags hold it");
 constexpr int32_t kNoKeys = INT32_MAX;
 constexpr int32_t kNoStep = INT32_MIN;  ///< Below every key_row
 

@@ -15,9 +15,11 @@ int64_t heads_at_a_time(const LayerContext& context, const DistillInput& input,
   int64_t per_head = input.finest->elements;
   int64_t largest = 0;
   for (const GateTask& gate : gates) {
-    // T, scores, lists of kept blocks; of pieces, a byte says which was the best.
-    const int64_t matrices = (gate.recalls.empty() ? 2 : 3) + (gate.config->key_pieces > 1 ? 1 : 0);
-    largest = std::max(largest, matrices * gate.layout->elements);
+    // T, scores, lists of kept blocks; where gradients are wanted, a byte says which piece was the best.
+    int64_t matrices = (gate.recalls.empty() ? 2 : 3) * gate.layout->elements;
+    if (gate.config->key_pieces > 1 && !gate.gradients.key.empty())
+      matrices += ceil_div(gate.layout->elements, 4);
+    largest = std::max(largest, matrices);
   }
   per_head += largest;
   const auto affordable =

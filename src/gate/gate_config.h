@@ -27,7 +27,8 @@ struct PrefillGateConfig {
   int64_t hidden_size = 0;  ///< d
   bool force_double = false;
   /// Keys are pooled over so many equal pieces of each block, rotated at each piece's first token; a block's score is its
-  /// best piece's. 1: the published gate.
+  /// best piece's. Of a sequence's short last block, pieces behind the end hold what the last one does, at their own places.
+  /// 1: the published gate.
   int64_t key_pieces = 1;
   bool distance_bias = false;  ///< A learned bias on the distance between blocks (src/ops/distance_bias.h)
   int64_t num_heads = 0;       ///< H

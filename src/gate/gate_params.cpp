@@ -5,6 +5,13 @@
 #include "src/core/rng.h"
 
 namespace seer {
+namespace {
+
+int64_t linears_size(const PrefillGateConfig& config) {
+  return config.key_weight().numel() + (config.has_query_linear() ? config.query_weight().numel() : 0);
+}
+
+}  // namespace
 
 std::string gate_weight_name(int64_t layer, bool query) {
   return fmt::format("model.layers.{}.self_attn.attn_gate.mask_linear_{}.weight", layer, query ? "q" : "k");
@@ -14,17 +21,24 @@ std::string distance_weight_name(int64_t layer) {
   return fmt::format("model.layers.{}.self_attn.attn_gate.distance_bias.weight", layer);
 }
 
-std::vector<NamedGateWeight> gate_weights(const PrefillGateConfig& config, int64_t layer) {
-  std::vector<NamedGateWeight> out;
-  if (config.has_query_linear()) out.push_back({gate_weight_name(layer, true), config.query_weight()});
-  out.push_back({gate_weight_name(layer, false), config.key_weight()});
-  if (config.distance_bias) out.push_back({distance_weight_name(layer), config.distance_weight()});
+std::vector<GateWeight> gate_weights(const PrefillGateConfig& config, int64_t layer) {
+  std::vector<GateWeight> out;
+  if (config.has_query_linear()) {
+    out.push_back({gate_weight_name(layer, true), config.query_weight(), &GateTensors::query});
+  }
+  std::string key = gate_weight_name(layer, false);
+  if (config.key_pieces > 1) {
+    key.insert(key.rfind(".weight"), fmt::format("_of_{}_pieces", config.key_pieces));
+  }
+  out.push_back({std::move(key), config.key_weight(), &GateTensors::key});
+  if (config.distance_bias) {
+    out.push_back({distance_weight_name(layer), config.distance_weight(), &GateTensors::distance});
+  }
   return out;
 }
 
 int64_t GateParams::layer_size(const PrefillGateConfig& config) {
-  return config.key_weight().numel() + (config.has_query_linear() ? config.query_weight().numel() : 0) +
-         (config.distance_bias ? config.distance_weight().numel() : 0);
+  return linears_size(config) + (config.distance_bias ? config.distance_weight().numel() : 0);
 }
 
 GateParams::GateParams(Backend& backend, Queue& queue, const PrefillGateConfig& config, int64_t num_layers,
@@ -68,7 +82,7 @@ void GateParams::init_normal(Backend& backend, Queue& queue, uint64_t seed, doub
   for (int64_t layer = 0; layer < num_layers_; ++layer) {
     Rng rng = Rng(seed).fork("gate init").fork(layer);
     float* out = values.data<float>() + layer * layer_size_;
-    const int64_t linears = layer_size_ - (config_.distance_bias ? config_.distance_weight().numel() : 0);
+    const int64_t linears = linears_size(config_);
     for (int64_t i = 0; i < linears; ++i) out[i] = static_cast<float>(rng.normal() * standard_deviation);
     std::fill(out + linears, out + layer_size_, 0.0F);
   }

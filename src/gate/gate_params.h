@@ -61,16 +61,20 @@ class GateParams {
   Buffer buffer_;
 };
 
-/// The name of a gate weight in files: "model.layers.N.self_attn.attn_gate.mask_linear_q.weight" (SEMANTICS 2
+/// The name of a published gate's weight in files: "model.layers.N.self_attn.attn_gate.mask_linear_q.weight" (SEMANTICS 2
 /// and 6).
 std::string gate_weight_name(int64_t layer, bool query);
 /// "model.layers.N.self_attn.attn_gate.distance_bias.weight", ours alone.
 std::string distance_weight_name(int64_t layer);
-/// Every weight of one layer with its name: query linear, key linear, distance bias, those the gate has.
-struct NamedGateWeight {
+
+/// A weight of one layer's gate: its name in files and its place in GateTensors.
+struct GateWeight {
   std::string name;
   Shape shape;
+  Tensor GateTensors::*tensor;
 };
-std::vector<NamedGateWeight> gate_weights(const PrefillGateConfig& config, int64_t layer);
+/// Those the gate has, in the order of the flat arrays: query linear, key linear, distance bias. Keys in pieces have a name
+/// of their own ("..mask_linear_k_of_4_pieces.weight"): nobody takes them for another gate's.
+std::vector<GateWeight> gate_weights(const PrefillGateConfig& config, int64_t layer);
 
 }  // namespace seer

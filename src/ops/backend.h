@@ -244,7 +244,7 @@ class Backend {
 
   /// Pools q_pre or k_pre over the blocks of `rows` (the batch's rows or key_rows; each span begins a new block),
   /// SEMANTICS 2, or over each of `pieces` equal pieces of every block: x [S, heads, D],
-  /// out [pooled rows * pieces, heads, pools * D]. A piece behind the end of a short last block is the last one over again.
+  /// out [pooled rows * pieces, heads, pools * D]. A piece behind the end of a short last block holds what the last one there is holds.
   virtual void pool_blocks(Queue& queue, ConstTensor x, const Table<RowSpan>& rows, int64_t block_size,
                            int64_t pieces, PoolSet pools, Tensor out) = 0;
 

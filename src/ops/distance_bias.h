@@ -8,7 +8,8 @@
 // The softmax over a row does not see a constant, so the curve begins at 0.
 //
 // AdamW moves a weight by no more than its learning rate a step, in all some tenths, while maps fall by several nats within
-// a few blocks: kDistanceScale lets the bias travel as far as it must with the linears' own learning rate.
+// a few blocks: kDistanceScale lets the bias travel as far as it must with the linears' own learning rate. Its gradients are
+// as much larger, and count in the norm by which all of a gate's gradients are clipped.
 #pragma once
 
 #include <cstdint>

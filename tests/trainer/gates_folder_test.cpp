@@ -185,12 +185,15 @@ TEST_F(GatesFolder, GatesOfOursSayThatOthersCannotLoadThem) {
   EXPECT_EQ(read.key_pieces, 4);
   EXPECT_TRUE(read.distance_bias);
   std::vector<OwnedTensor> tensors = read_gates(folder_ / "gates");
+  EXPECT_EQ(
+      tensor_named(tensors, "model.layers.0.self_attn.attn_gate.mask_linear_k_of_4_pieces.weight").shape,
+      (std::vector<int64_t>{4, 48, 16}));
   GateTraining other = make_gates(read, 2);
   upload_gates(*backend_, *queue_, tensors, "gates", read, other.params());
   EXPECT_TRUE(weights_of(other) == weights_of(gates));
 
   GateTraining plain = make_gates(entry_of("Qavg_Kmaxminavg"));
-  EXPECT_THAT(refusal(folder_ / "gates", plain), HasSubstr(distance_weight_name(0)));
+  EXPECT_THAT(refusal(folder_ / "gates", plain), HasSubstr(gate_weight_name(0, false)));
   EXPECT_THROW(check_init_from(folder_ / "gates", plain), Error);
   std::erase_if(tensors, [](const OwnedTensor& t) { return t.name == distance_weight_name(1); });
   std::vector<NamedTensor> views;
@@ -203,14 +206,14 @@ TEST_F(GatesFolder, GatesOfOursSayThatOthersCannotLoadThem) {
   }
 }
 
-TEST_F(GatesFolder, PiecesThatDoNotDivideABlockAreRefused) {
+TEST_F(GatesFolder, OtherPiecesAndUnknownKeysAreRefused) {
   GateEntryConfig entry = entry_of("Qavg_Kmaxminavg");
   entry.key_pieces = 2;
   write(folder_ / "gates", make_gates(entry));
   std::string text = read_text_file(folder_ / "gates/config.json");
   const std::string key = "\"key_pieces\": 2";
   ASSERT_NE(text.find(key), std::string::npos);
-  for (const char* pieces : {"0", "-4", "3", "64", "\"two\""}) {
+  for (const char* pieces : {"0", "-4", "3", "64", "\"two\"", "2, \"heads\": 4"}) {
     std::string damaged = text;
     damaged.replace(damaged.find(key), key.size(), fmt::format("\"key_pieces\": {}", pieces));
     write_file_atomically(folder_ / "gates/config.json", damaged);

@@ -87,6 +87,8 @@ TEST_F(Interrupted, RefusesAnotherConfigByKey) {
            {"gates[1].block_size=64", "gates[1].block_size was 32 and is now 64"},
            {"gates[0].type=Qavg_Kavg", "gates[0].type was"},
            {"gates[0].name=other", "gates[0].name was"},
+           {"gates[0].key_pieces=2", "gates[0].key_pieces was absent and is now 2"},
+           {"gates[1].distance_bias=true", "gates[1].distance_bias was absent and is now true"},
            {"gates[1].optimizer.learning_rate=0.5", "gates[1].optimizer was"},
            {"gates[1].schedule.type=linear", "gates[1].schedule was"},
            {R"(gates=[{"name":"fine","block_size":16,"schedule":{"warmup_steps":2},)"

@@ -9,6 +9,7 @@
 #include "src/core/error.h"
 #include "src/io/json_file.h"
 #include "trainer/folder_kind.h"
+#include "trainer/gates_folder.h"
 #include "trainer/report/html.h"
 #include "trainer/report/perplexity_file.h"
 #include "trainer/run_config.h"
@@ -123,6 +124,11 @@ void add_gates(const fs::path& folder, Report& report) {
     };
     add("base_model", "Model");
     add("seerattn_gate_type", "Gate type");
+    if (config.is_object() && config.contains(kOurGate) && config.at(kOurGate).is_object()) {
+      nlohmann::json ours = config.at(kOurGate);
+      ours.erase("note");
+      report.facts.emplace_back("Beyond the published type", ours.dump());
+    }
     add("seerattn_gate_block_size", "Block size");
     add("seerattn_sparsity_method", "Selection");
   }

@@ -54,7 +54,12 @@ class RecallOfAGate : public testing::Test {
   GateEntryConfig entry_;
 };
 
-TEST_F(RecallOfAGate, IsWhatTrainingLogs) {
+/// Keys of a block as one, and in pieces.
+class RecallOfAGateInPieces : public RecallOfAGate, public testing::WithParamInterface<int64_t> {};
+INSTANTIATE_TEST_SUITE_P(, RecallOfAGateInPieces, testing::Values(1, 4));
+
+TEST_P(RecallOfAGateInPieces, IsWhatTrainingLogs) {
+  entry_.key_pieces = GetParam();
   const std::vector<TokenSequence> sequences = {random_pack(1, {kRaggedLength}),
                                                 random_pack(2, {kRaggedLength})};
   LoadedSession session(model_folder_, options_for({entry_}), backends().back().make(), kSeed);
@@ -71,6 +76,31 @@ TEST_F(RecallOfAGate, IsWhatTrainingLogs) {
       EXPECT_NEAR(mean_of({results[0].recall[layer]}), expected.layer_recall[layer], 1e-6);
       EXPECT_NEAR(mean_of({results[1].recall[layer]}), expected.layer_oracle[layer], 1e-6);
     }
+  }
+}
+
+TEST_F(RecallOfAGate, AWindowIsASpecialCaseOfTheDistanceBias) {
+  entry_.distance_bias = true;
+  GateTraining training(*backend_, *queue_, entry_, model_, kRaggedLength);  // all weights are 0
+  std::vector<float> bias(training.config().distance_weight().numel());
+  for (size_t i = 0; i < bias.size(); ++i) {
+    bias[i] =
+        i % kDistanceTerms == kDistanceRamps ? 9.0F : -0.1F;  // the first block, then the nearer the better
+  }
+  for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
+    backend_->copy(*queue_, ConstTensor(bias.data(), DType::kF32, training.config().distance_weight()),
+                   training.params().weights(layer).distance);
+  }
+  backend_->synchronize(*queue_);
+  write_gates_folder(folder_ / "gates", download_gates(*backend_, *queue_, training, DType::kF32), entry_,
+                     model_, "base", "note");
+  const GateSet gates(*backend_, *queue_, folder_ / "gates", model_, kRaggedLength);
+  for (const double density : {0.1, 0.3, 0.6}) {
+    const std::vector<RecallResult> results =
+        measure(&gates, {task(Kind::kGate, density), task(Kind::kWindow, density)},
+                {random_pack(6, {kRaggedLength})});
+    EXPECT_EQ(results[0].recall, results[1].recall) << density;
+    EXPECT_EQ(results[0].density, results[1].density) << density;
   }
 }
 
