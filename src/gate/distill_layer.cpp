@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "src/core/ceil_div.h"
+
 namespace seer {
 namespace {
 
