@@ -158,6 +158,10 @@ GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where
     entry.hidden_size = config.value("seerattn_gate_hidden_size", int64_t{128});
     entry.force_double = config.value("seerattn_gate_force_double", entry.force_double);
     if (const auto ours = config.find(kOurGate); ours != config.end()) {
+      if (ours->contains("key_pieces") && !ours->at("key_pieces").is_number_integer()) {
+        fail("{}: {}.key_pieces is {}: expected 1, 2, 4 or 8", where, kOurGate,
+             ours->at("key_pieces").dump());
+      }
       entry.key_pieces = ours->value("key_pieces", entry.key_pieces);
       entry.distance_bias = ours->value("distance_bias", entry.distance_bias);
       for (const auto& [key, value] : ours->items()) {
@@ -212,7 +216,8 @@ GateEntryConfig read_gate_entry(const fs::path& folder) {
   }
   const nlohmann::json config = read_json_file(file);
   if (!config.contains("seerattn_gate_type")) {
-    fail("{} names no seerattn_gate_type: it belongs to no prefill gates", file.string());
+    fail("{} names no seerattn_gate_type: it belongs to no prefill gates{}", file.string(),
+         folder_kind(folder) == FolderKind::kRun ? "; those of a run lie in its gates/NAME" : "");
   }
   return gate_keys(config, file.string());
 }

@@ -15,7 +15,8 @@ int gpu_count() {
   return cuda_device_count();
 #else
   fail_usage(
-      "--gpus: this build has no CUDA backend: build again where nvcc is installed, or use --ranks N "
+      "--gpus: this build has no CUDA backend: configure with -DSEER_CUDA=ON where nvcc is installed, or use "
+      "--ranks N "
       "--device cpu");
 #endif
 }

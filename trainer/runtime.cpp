@@ -81,7 +81,8 @@ std::unique_ptr<Backend> make_backend(const RunConfig& config, int local_ranks,
        .reserved_sms = reserved_sms});
 #else
   fail(
-      "device \"cuda\": this build has no CUDA backend: build again where nvcc is installed, or use device "
+      "device \"cuda\": this build has no CUDA backend: configure with -DSEER_CUDA=ON where nvcc is "
+      "installed, or use device "
       "\"cpu\"");
 #endif
 }

@@ -52,16 +52,18 @@ NiahShape niah_shape(std::string_view task) {
 void require_file(const RulerTask& task, const RulerOptions& options) {
   if (task.source == RulerSource::kHaystack && options.haystack.empty())
     fail_usage(
-        "{} hides its needles in running text: name a .txt or .jsonl file of free books as its haystack "
+        "{} hides its needles in running text: name a .txt or .jsonl file of free books with --haystack "
         "(RULER's own essays may not be passed on)",
         task.name);
   if (task.source == RulerSource::kSquad && options.squad.empty())
     fail_usage(
-        "{} is made from SQuAD 2.0: download dev-v2.0.json (rajpurkar.github.io/SQuAD-explorer) and name it",
+        "{} is made from SQuAD 2.0: download dev-v2.0.json (rajpurkar.github.io/SQuAD-explorer) and name it "
+        "with --squad",
         task.name);
   if (task.source == RulerSource::kHotpotQa && options.hotpotqa.empty())
     fail_usage(
-        "{} is made from HotpotQA: download hotpot_dev_distractor_v1.json (hotpotqa.github.io) and name it",
+        "{} is made from HotpotQA: download hotpot_dev_distractor_v1.json (hotpotqa.github.io) and name it "
+        "with --hotpotqa",
         task.name);
 }
 

@@ -213,7 +213,7 @@ TEST_F(GatesFolder, OtherPiecesAndUnknownKeysAreRefused) {
   std::string text = read_text_file(folder_ / "gates/config.json");
   const std::string key = "\"key_pieces\": 2";
   ASSERT_NE(text.find(key), std::string::npos);
-  for (const char* pieces : {"0", "-4", "3", "64", "\"two\"", "2, \"heads\": 4"}) {
+  for (const char* pieces : {"0", "-4", "3", "64", "1.5", "\"two\"", "2, \"heads\": 4"}) {
     std::string damaged = text;
     damaged.replace(damaged.find(key), key.size(), fmt::format("\"key_pieces\": {}", pieces));
     write_file_atomically(folder_ / "gates/config.json", damaged);

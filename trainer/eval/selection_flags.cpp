@@ -29,7 +29,7 @@ std::vector<std::vector<float>> head_values(const std::string& file, const char*
     fail("{}: {}: \"{}\" with {} layers of {} numbers in [0, 1) was expected", file, what, key,
          model.num_layers, model.num_heads);
   };
-  if (layers == json.end() || !layers->is_array()) wrong("no such array");
+  if (layers == json.end() || !layers->is_array()) wrong("no such array (`seer-train calibrate` writes it)");
   if (static_cast<int64_t>(layers->size()) != model.num_layers)
     wrong(fmt::format("{} layers", layers->size()));
   std::vector<std::vector<float>> values;
