@@ -32,7 +32,7 @@ model=configs/quickstart/seer-nano
 heldout=configs/quickstart/heldout.jsonl.zst
 time build/release/seer-train eval ppl --model $model --gates "$run/gates/gate" --data $heldout --seq 4096 --documents 2 \
   --methods gate,window,oracle --density 0.1,0.3 --sink-blocks 1 --json "$run/eval-ppl.json"
-build/release/seer-train report "$run" --model $model --data $heldout --density 0.1 --out "$run/report.html"
+build/release/seer-train report "$run" --model $model --data $heldout --density 0.1 --sink-blocks 1 --out "$run/report.html"
 cat <<EOF
 
 What to look at next:
