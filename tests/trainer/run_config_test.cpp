@@ -214,6 +214,8 @@ TEST(RunConfig, RefusalsSayWhatWasFoundAndWhatIsAllowed) {
       {"gates={}", "gates: found {}, expected a list, each entry an object, at least one"},
       {"gates=[1]", "gates[0]: found 1, expected an object with keys among name, type, "},
       {"gates[0].block_size=48", "gates[0].block_size: found 48, expected one of 16, 32, 64, 128"},
+      {"gates[0].key_pieces=3", "gates[0].key_pieces: found 3, expected one of 1, 2, 4, 8"},
+      {"gates[0].distance_bias=yes", "gates[0].distance_bias: found \"yes\", expected true or false"},
       {"gates[0].hidden_size=33",
        "gates[0].hidden_size: found 33, expected an integer from 0 to 4096, a multiple of 2"},
       {"gates[0].type=Qavg_Kavgmax",
