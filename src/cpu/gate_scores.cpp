@@ -166,13 +166,18 @@ void gate_scores_backward(ThreadPool& pool, const ScoreArgs& a, ConstTensor scor
         for (int64_t head = task * group; head < (task + 1) * group; ++head) {
           const int64_t offset = segment.matrix * a.head_count + head * segment.queries.rows * segment.blocks;
           const int64_t h = a.head_begin + head;
-          for (int64_t piece = 0; piece < a.pieces; ++piece) {
-            head_rows<T>(gradients.key, segment.key_row, segment.blocks, h / group, a.pieces, piece)
-                .noalias() +=
-                scale *
-                of_piece<T>(a, score_gradient, offset, segment.queries.rows, segment.blocks, piece)
-                    .transpose() *
-                head_rows<T>(a.queries, segment.queries.row, segment.queries.rows, h);
+          // A piece's gradient is a copy: of some rows at a time.
+          const int64_t chunk = a.pieces == 1 ? segment.queries.rows : kRowsPerTile;
+          for (int64_t row = 0; row < segment.queries.rows; row += chunk) {
+            const int64_t rows = std::min(chunk, segment.queries.rows - row);
+            for (int64_t piece = 0; piece < a.pieces; ++piece) {
+              head_rows<T>(gradients.key, segment.key_row, segment.blocks, h / group, a.pieces, piece)
+                  .noalias() +=
+                  scale *
+                  of_piece<T>(a, score_gradient, offset + row * segment.blocks, rows, segment.blocks, piece)
+                      .transpose() *
+                  head_rows<T>(a.queries, segment.queries.row + row, rows, h);
+            }
           }
         }
       }
