@@ -8,10 +8,11 @@
 namespace seer {
 
 std::vector<std::vector<int32_t>> read_documents(const LoaderOptions& options, const TokenEncoder* encoder,
-                                                 int64_t most) {
+                                                 const ReadLimits& limits) {
   LoaderOptions plain = options;
   plain.separator.reset();
   std::vector<std::vector<int32_t>> documents;
+  int64_t tokens = 0;
   for (const DataFile& file : expand_inputs(plain.files)) {
     const bool text = file.format == DataFormat::kJsonLines || file.format == DataFormat::kText;
     if (text && encoder == nullptr) {
@@ -29,15 +30,28 @@ std::vector<std::vector<int32_t>> read_documents(const LoaderOptions& options, c
       EncodedRecord& encoded = group.encoded.front();
       if (!encoded.problem.empty()) fail("{}:{}: {}", file.path.string(), encoded.line, encoded.problem);
       if (encoded.begins_document || documents.empty()) {
-        if (most > 0 && std::ssize(documents) == most) return documents;
+        if (limits.documents > 0 && std::ssize(documents) == limits.documents) return documents;
         documents.emplace_back();
+        --tokens;
       }
       std::vector<int32_t>& ids = documents.back();
       ids.insert(ids.end(), encoded.ids.begin(), encoded.ids.end());
+      tokens += std::ssize(encoded.ids);
+      if (limits.tokens > 0 && tokens >= limits.tokens) return documents;
       record = Record{};
     }
   }
   return documents;
+}
+
+std::vector<int32_t> join_documents(std::span<const std::vector<int32_t>> documents,
+                                    std::optional<int32_t> bos) {
+  std::vector<int32_t> joined;
+  for (const std::vector<int32_t>& ids : documents) {
+    const bool has_bos = bos && !ids.empty() && ids.front() == *bos;
+    joined.insert(joined.end(), ids.begin() + (has_bos ? 1 : 0), ids.end());
+  }
+  return joined;
 }
 
 std::vector<std::vector<int32_t>> cut_windows(std::span<const std::vector<int32_t>> documents,

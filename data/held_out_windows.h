@@ -11,12 +11,22 @@
 
 namespace seer {
 
+/// Where to stop reading documents; 0: nowhere.
+struct ReadLimits {
+  int64_t documents = 0;  ///< After so many
+  /// Once they hold so many ids, the first id of each not counted: it may be a BOS.
+  int64_t tokens = 0;
+};
+
 /// The token ids of every document of options.files, in order, as the encoder gives them (with a BOS where the tokenizer
 /// adds one); nothing is joined or shuffled. Throws Error naming file and line of a document that cannot be read or holds
 /// ids outside options.vocab_size.
-/// With `most` not 0, only the first so many are read.
 std::vector<std::vector<int32_t>> read_documents(const LoaderOptions& options, const TokenEncoder* encoder,
-                                                 int64_t most = 0);
+                                                 const ReadLimits& limits = {});
+
+/// All documents in one, without the BOS that those may begin with.
+std::vector<int32_t> join_documents(std::span<const std::vector<int32_t>> documents,
+                                    std::optional<int32_t> bos);
 
 struct WindowOptions {
   int64_t length = 8192;       ///< Tokens of a window, BOS included

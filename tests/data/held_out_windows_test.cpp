@@ -39,12 +39,20 @@ TEST(CutWindows, ADocumentsOwnBosIsReplacedOrKept) {
               ElementsAre(Ids{99, 99, 1, 2}, Ids{99, 3, 4, 5}, Ids{99, 1, 2, 3}));
 }
 
+TEST(JoinDocuments, WithoutTheirBos) {
+  EXPECT_THAT(join_documents(kDocuments, std::nullopt),
+              ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 20, 21, 22, 23));
+  const std::vector<Ids> documents = {{99, 1, 2}, {}, {99}, {3, 99, 4}};
+  EXPECT_THAT(join_documents(documents, 99), ElementsAre(1, 2, 3, 99, 4));
+}
+
 class ReadDocuments : public testing::Test {
  protected:
-  std::vector<Ids> read(const std::vector<std::string>& names, bool with_encoder = true, int64_t most = 0) {
+  std::vector<Ids> read(const std::vector<std::string>& names, bool with_encoder = true,
+                        const ReadLimits& limits = {}) {
     options_.files.clear();
     for (const std::string& name : names) options_.files.push_back((folder_ / name).string());
-    return read_documents(options_, with_encoder ? &encoder_ : nullptr, most);
+    return read_documents(options_, with_encoder ? &encoder_ : nullptr, limits);
   }
 
   test::TempDir folder_;
@@ -64,7 +72,8 @@ TEST_F(ReadDocuments, AreThoseOfTheFilesInOrder) {
 
 TEST_F(ReadDocuments, NoMoreAreReadThanAreWanted) {
   test::write_bytes(folder_ / "c.jsonl", test::json_lines({"AB", "C"}) + "damaged\n");
-  EXPECT_THAT(read({"c.jsonl"}, true, 1), ElementsAre(Ids{65, 66}));
+  EXPECT_THAT(read({"c.jsonl"}, true, {.documents = 1}), ElementsAre(Ids{65, 66}));
+  EXPECT_THAT(read({"c.jsonl"}, true, {.tokens = 1}), ElementsAre(Ids{65, 66})) << "one behind the first";
   EXPECT_THAT(test::error_of([&] { (void)read({"c.jsonl"}); }), HasSubstr("c.jsonl:3"));
 }
 

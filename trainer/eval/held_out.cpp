@@ -10,21 +10,22 @@ void check_length(int64_t length) {
   if (length < 2) fail_usage("--seq {}: a window has at least 2 tokens", length);
 }
 
-}  // namespace
-
-std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const ModelConfig& model,
-                                                     const std::shared_ptr<const Tokenizer>& tokenizer) {
+std::vector<std::vector<int32_t>> read(const HeldOutFlags& flags, const ModelConfig& model,
+                                       const std::shared_ptr<const Tokenizer>& tokenizer,
+                                       const ReadLimits& limits) {
   LoaderOptions data;
   data.files = flags.data;
   data.text_field = flags.text_field;
   data.vocab_size = model.vocab_size;
   std::optional<TokenizerEncoder> encoder;
   if (tokenizer != nullptr) encoder.emplace(tokenizer, detect_chat_format(*tokenizer));
-  return read_documents(data, encoder ? &*encoder : nullptr, flags.documents);
+  return read_documents(data, encoder ? &*encoder : nullptr, limits);
 }
 
+}  // namespace
+
 std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const EvalModel& model) {
-  return held_out_documents(flags, model.config(), model.shared_tokenizer());
+  return read(flags, model.config(), model.shared_tokenizer(), {.documents = flags.documents});
 }
 
 std::vector<int32_t> held_out_sequence(const HeldOutFlags& flags, const ModelConfig& model,
@@ -32,21 +33,17 @@ std::vector<int32_t> held_out_sequence(const HeldOutFlags& flags, const ModelCon
   check_length(length);
   WindowOptions options{.length = length};
   if (tokenizer != nullptr) options.bos = tokenizer->bos_id();
-  HeldOutFlags first = flags;
-  // Twice as many each time: the first book is long enough as a rule, and a corpus is not read for its sake.
-  for (first.documents = 1;; first.documents *= 2) {
-    const std::vector<std::vector<int32_t>> documents = held_out_documents(first, model, tokenizer);
-    std::vector<int32_t> joined;
-    for (const std::vector<int32_t>& ids : documents) joined.insert(joined.end(), ids.begin(), ids.end());
-    std::vector<std::vector<int32_t>> windows = cut_windows({&joined, 1}, options);
-    if (!windows.empty()) return std::move(windows.front());
-    if (std::ssize(documents) < first.documents) {
-      fail(
-          "--seq {}: the texts of --data {} have {} tokens together: a longer text or a smaller --seq was "
-          "expected",
-          length, fmt::join(flags.data, ","), joined.size());
-    }
+  // As much as it takes: the first book is long enough as a rule, and a corpus is not read for its sake.
+  const std::vector<int32_t> joined = join_documents(
+      read(flags, model, tokenizer, {.documents = flags.documents, .tokens = length}), options.bos);
+  std::vector<std::vector<int32_t>> windows = cut_windows({&joined, 1}, options);
+  if (windows.empty()) {
+    fail(
+        "--seq {}: the texts of --data {} have {} tokens together: a longer text or a smaller --seq was "
+        "expected",
+        length, fmt::join(flags.data, ","), joined.size() + (options.bos ? 1 : 0));
   }
+  return std::move(windows.front());
 }
 
 std::vector<std::vector<int32_t>> held_out_windows(const HeldOutFlags& flags, const EvalModel& model,

@@ -16,13 +16,12 @@ struct HeldOutFlags {
   bool keep_document_bos = false;
 };
 
-/// The ids of every document. `tokenizer` is the model's, or null.
-std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const ModelConfig& model,
-                                                     const std::shared_ptr<const Tokenizer>& tokenizer);
+/// The ids of every document.
 std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const EvalModel& model);
 
-/// One sequence of `length` tokens with the tokenizer's BOS in front: the first document, the next ones behind it where it is
-/// too short. Reads no more documents than about twice as many as it takes. An Error if all of them are too short.
+/// One sequence of `length` tokens with the tokenizer's BOS in front: the first document, the next ones behind it, without
+/// theirs, where it is too short. Reads no more than it takes. `tokenizer` is the model's, or null. An Error if all documents
+/// together are too short.
 std::vector<int32_t> held_out_sequence(const HeldOutFlags& flags, const ModelConfig& model,
                                        const std::shared_ptr<const Tokenizer>& tokenizer, int64_t length);
 

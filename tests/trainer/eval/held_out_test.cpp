@@ -50,6 +50,13 @@ TEST_F(HeldOutSequence, BeginsWithTheBosOfTheTokenizer) {
   std::vector<int32_t> expected = first(41);
   expected.insert(expected.begin(), *tokenizer->bos_id());
   EXPECT_EQ(sequence(42, tokenizer), expected);
+
+  for (std::vector<int32_t>& ids : documents_) ids.insert(ids.begin(), *tokenizer->bos_id());
+  write_documents(folder_ / "ids.safetensors", documents_);
+  EXPECT_EQ(sequence(42, tokenizer), expected) << "those of the documents are not in it";
+  expected = all_;
+  expected.insert(expected.begin(), *tokenizer->bos_id());
+  EXPECT_EQ(sequence(101, tokenizer), expected);
 }
 
 TEST_F(HeldOutSequence, SaysHowManyTokensThereAre) {
