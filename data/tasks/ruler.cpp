@@ -1,7 +1,9 @@
 #include "data/tasks/ruler.h"
 
 #include <array>
+#include <utility>
 
+#include "data/file_list.h"
 #include "data/tasks/fit.h"
 #include "data/tasks/haystack.h"
 #include "data/tasks/niah.h"
@@ -65,6 +67,13 @@ void require_file(const RulerTask& task, const RulerOptions& options) {
         "{} is made from HotpotQA: download hotpot_dev_distractor_v1.json (hotpotqa.github.io) and name it "
         "with --hotpotqa",
         task.name);
+  if (task.source == RulerSource::kHaystack)
+    expand_inputs({options.haystack.string()});  // or says what is not there
+  for (const auto& [source, file] :
+       {std::pair{RulerSource::kSquad, options.squad}, {RulerSource::kHotpotQa, options.hotpotqa}}) {
+    if (task.source == source && !std::filesystem::is_regular_file(file))
+      fail("{} is made from {}: there is no such file", task.name, file.string());
+  }
 }
 
 std::unique_ptr<const RulerRecipe> make_recipe(const RulerTask& task, const RulerOptions& options,
@@ -105,12 +114,17 @@ const RulerTask& ruler_task(std::string_view name) {
   fail_usage("there is no RULER task \"{}\"; there are {}", name, names);
 }
 
+void check_ruler_options(const RulerOptions& options) {
+  const RulerTask& task = ruler_task(options.task);
+  if (options.length <= task.tokens_to_generate)
+    fail_usage("{} answers with up to {} tokens: a length of {} leaves nothing for its prompt", task.name,
+               task.tokens_to_generate, options.length);
+  require_file(task, options);
+}
+
 RulerGenerator::RulerGenerator(const RulerOptions& options, const Tokenizer& tokenizer)
     : options_(options), tokenizer_(tokenizer), task_(ruler_task(options.task)) {
-  if (options.length <= task_.tokens_to_generate)
-    fail_usage("{} answers with up to {} tokens: a length of {} leaves nothing for its prompt", task_.name,
-               task_.tokens_to_generate, options.length);
-  require_file(task_, options);
+  check_ruler_options(options);
   recipe_ = make_recipe(task_, options, tokenizer_);
 }
 

@@ -43,6 +43,10 @@ struct RulerOptions {
   std::filesystem::path hotpotqa;  ///< hotpot_dev_distractor_v1.json: for qa_2.
 };
 
+/// Throws what can be told before a file is read: usage Errors of a task that does not exist, of one whose file is not named
+/// and of a length that leaves no room for its prompt, an Error of a file that is not there.
+void check_ruler_options(const RulerOptions& options);
+
 /// Writes samples of one task and length, with the texts, parameters and distributions of NVIDIA's scripts
 /// (NVIDIA/RULER, scripts/data/synthetic), not their random numbers. Each sample has as much haystack as
 /// fits. Different on purpose: no needle of a sample repeats another's key or value; a sample that cannot
@@ -51,8 +55,7 @@ struct RulerOptions {
 /// Immutable: const calls are thread-safe.
 class RulerGenerator {
  public:
-  /// Throws a usage Error that says what to do if the task is unknown or its file is not named, an Error if a
-  /// file cannot be read.
+  /// Throws as check_ruler_options(), and an Error if a file cannot be read.
   RulerGenerator(const RulerOptions& options, const Tokenizer& tokenizer);
 
   /// Sample `index` (from 0): a function of seed, task, length, template, tokenizer, files and index alone.

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <filesystem>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -17,6 +18,8 @@
 
 namespace seer {
 namespace {
+
+namespace fs = std::filesystem;
 
 using Json = nlohmann::ordered_json;
 
@@ -102,24 +105,46 @@ std::vector<std::string> ruler_names(const EvalRulerOptions& options) {
   return names;
 }
 
+RulerOptions recipe_of(const EvalRulerOptions& options, const std::string& task, int64_t length) {
+  return {.task = task,
+          .length = length,
+          .seed = options.seed,
+          .haystack = options.haystack,
+          .squad = options.squad,
+          .hotpotqa = options.hotpotqa};
+}
+
+/// The file of RULER's own scripts that holds the task's samples.
+fs::path ruler_file(const EvalRulerOptions& options, const std::string& task, int64_t length) {
+  const fs::path folder = options.data;
+  return find_ruler_file(options.lengths.size() > 1 ? folder / std::to_string(length) : folder, task);
+}
+
+/// Throws what is wrong with tasks, lengths and their files, before a model is loaded for them.
+void check_ruler_tasks(const EvalRulerOptions& options, const std::vector<std::string>& names) {
+  for (const int64_t length : options.lengths) {
+    for (const std::string& name : names) {
+      ruler_task(name);
+      if (options.data.empty()) {
+        check_ruler_options(recipe_of(options, name, length));
+      } else {
+        ruler_file(options, name, length);
+      }
+    }
+  }
+}
+
 std::vector<TaskSample> ruler_samples(const EvalRulerOptions& options, const std::string& task,
                                       int64_t length, const Tokenizer& tokenizer,
                                       PromptTemplate prompt_template) {
   if (!options.data.empty()) {
-    const std::string folder =
-        options.lengths.size() > 1 ? fmt::format("{}/{}", options.data, length) : options.data;
-    std::vector<TaskSample> samples = read_ruler_file(find_ruler_file(folder, task), task);
+    std::vector<TaskSample> samples = read_ruler_file(ruler_file(options, task, length), task);
     if (static_cast<int64_t>(samples.size()) > options.samples) samples.resize(options.samples);
     return samples;
   }
-  return make_ruler_samples({.task = task,
-                             .length = length,
-                             .seed = options.seed,
-                             .prompt_template = prompt_template,
-                             .haystack = options.haystack,
-                             .squad = options.squad,
-                             .hotpotqa = options.hotpotqa},
-                            tokenizer, options.samples);
+  RulerOptions recipe = recipe_of(options, task, length);
+  recipe.prompt_template = prompt_template;
+  return make_ruler_samples(recipe, tokenizer, options.samples);
 }
 
 void print_ruler(const std::vector<Contender>& contenders, const std::vector<int64_t>& lengths,
@@ -182,6 +207,8 @@ void print_longbench(const std::vector<Contender>& contenders, const TaskResults
 
 int eval_ruler_command(const EvalRulerOptions& options) {
   check_choices(options.methods, options.selection);
+  const std::vector<std::string> names = ruler_names(options);
+  check_ruler_tasks(options, names);
   const int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
   // Files of RULER's scripts were made by other tokenizers' counts: they may be a little longer here.
   EvalModel model(options.model, options.data.empty() ? longest : longest + longest / 4 + 1024);
@@ -198,7 +225,6 @@ int eval_ruler_command(const EvalRulerOptions& options) {
   settings["hotpotqa"] = options.hotpotqa;
   TaskResults results(options.results, "ruler", settings.dump());
   Generator generator(model, methods_of(contenders));
-  const std::vector<std::string> names = ruler_names(options);
   for (const int64_t length : options.lengths) {
     for (const std::string& name : names) {
       const std::vector<TaskSample> samples =

@@ -92,6 +92,20 @@ TEST_F(EvalTasks, RulerRefuses) {
                  {"method window needs a --density", "--density"});
   expect_refusal(run("ruler", {"--methods", "windows", "--seq", "512"}), kUsage, {"windows"});
   expect_refusal(run("ruler", {"--seq", "512", "--tasks", "vtt"}), kUsage, {"vtt"});
+  // What needs no model is said before one is loaded: here there is none.
+  std::filesystem::create_directories(path("empty"));
+  const auto without_model = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> command = {"eval",        "ruler",     "--model",
+                                        path("empty"), "--results", path("none.jsonl")};
+    command.insert(command.end(), more.begin(), more.end());
+    return seer_train(command);
+  };
+  expect_refusal(without_model({"--tasks", "vt,qa_1"}), kUsage, {"qa_1", "--squad"});
+  expect_refusal(without_model({"--tasks", "niah_single_2"}), kUsage, {"niah_single_2", "--haystack"});
+  expect_refusal(without_model({"--haystack", path("absent.txt")}), kFailure, {"absent.txt"});
+  expect_refusal(without_model({"--squad", path("absent.json")}), kFailure, {"qa_1", "absent.json"});
+  expect_refusal(without_model({"--tasks", "vt", "--seq", "4096,20"}), kUsage, {"vt", "20 leaves nothing"});
+  expect_refusal(without_model({"--tasks", "vt", "--data", path("empty")}), kFailure, {"vt.jsonl"});
   const TinyRun tiny;
   expect_refusal(
       seer_train({"eval", "ruler", "--model", tiny.model().string(), "--results", path("none.jsonl")}),
