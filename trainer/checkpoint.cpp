@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -93,6 +94,44 @@ void load_array(const SafetensorsFile& file, const std::string& name, const Tens
   convert_to_f32(tensor.bytes.data(), tensor.dtype, to.numel(), host.data());
   backend.copy(queue, ConstTensor(host.data(), DType::kF32, to.shape()), to);
   backend.synchronize(queue);
+}
+
+/// "gates[1]" of "gates[1].block_size"; the key itself where it is not an entry's.
+std::string entry_of(const std::string& key) {
+  return key.substr(0, key.starts_with("gates[") ? key.find('.') : std::string::npos);
+}
+
+bool has_entry(const std::map<std::string, std::string>& identity, const std::string& entry) {
+  return std::any_of(identity.begin(), identity.end(),
+                     [&](const auto& value) { return entry_of(value.first) == entry; });
+}
+
+/// Keys of a gate that one side lacks altogether are one difference.
+std::vector<std::string> differences_of(const std::map<std::string, std::string>& saved,
+                                        const std::map<std::string, std::string>& now) {
+  std::set<std::string> keys;
+  for (const auto* side : {&now, &saved}) {
+    for (const auto& [key, value] : *side) keys.insert(key);
+  }
+  const auto value_of = [](const std::map<std::string, std::string>& identity, const std::string& key) {
+    const auto it = identity.find(key);
+    return it == identity.end() ? "absent" : it->second;
+  };
+  std::vector<std::string> differences;
+  for (const std::string& key : keys) {
+    const std::string entry = entry_of(key);
+    std::string difference;
+    if (!has_entry(saved, entry) && entry != key) {
+      difference = fmt::format("{} is new", entry);
+    } else if (!has_entry(now, entry) && entry != key) {
+      difference = fmt::format("{} is gone", entry);
+    } else if (value_of(saved, key) != value_of(now, key)) {
+      difference = fmt::format("{} was {} and is now {}", key, value_of(saved, key), value_of(now, key));
+    }
+    if (!difference.empty() && (differences.empty() || differences.back() != difference))
+      differences.push_back(difference);
+  }
+  return differences;
 }
 
 }  // namespace
@@ -199,16 +238,7 @@ TrainerState read_trainer_state(const fs::path& checkpoint) {
 
 void check_identity(const fs::path& checkpoint, const TrainerState& state,
                     const std::map<std::string, std::string>& now) {
-  const std::map<std::string, std::string>& saved = state.identity;
-  std::vector<std::string> differences;
-  for (const auto& [key, value] : now) {
-    const auto it = saved.find(key);
-    const std::string before = it == saved.end() ? "absent" : it->second;
-    if (before != value) differences.push_back(fmt::format("{} was {} and is now {}", key, before, value));
-  }
-  for (const auto& [key, value] : saved) {
-    if (!now.contains(key)) differences.push_back(fmt::format("{} was {} and is now absent", key, value));
-  }
+  const std::vector<std::string> differences = differences_of(state.identity, now);
   if (differences.empty()) return;
   constexpr size_t kShown = 12;
   std::string list = differences.front();

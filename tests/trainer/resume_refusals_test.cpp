@@ -78,24 +78,28 @@ TEST_F(Interrupted, RefusesAnotherConfigByKey) {
     std::string set;
     std::string said;
   };
-  for (const Change& change : std::vector<Change>{
-           {"seed=12", "seed was 11 and is now 12"},
-           {"train.steps=9", "train.steps was 8 and is now 9"},
-           {"train.batch_size=1", "train.batch_size was 2 and is now 1"},
-           {"data.sequence_length=128", "data.sequence_length was 256 and is now 128"},
-           {"data.layout=packed", "data.layout was \"joined\" and is now \"packed\""},
-           {"gates[1].block_size=64", "gates[1].block_size was 32 and is now 64"},
-           {"gates[0].type=Qavg_Kavg", "gates[0].type was"},
-           {"gates[0].name=other", "gates[0].name was"},
-           {"gates[0].key_pieces=2", "gates[0].key_pieces was absent and is now 2"},
-           {"gates[1].distance_bias=true", "gates[1].distance_bias was absent and is now true"},
-           {"gates[1].optimizer.learning_rate=0.5", "gates[1].optimizer was"},
-           {"gates[1].schedule.type=linear", "gates[1].schedule was"},
-           {R"(gates=[{"name":"fine","block_size":16,"schedule":{"warmup_steps":2},)"
-            R"("optimizer":{"learning_rate":2e-3,"max_grad_norm":1e-3}}])",
-            "gates[1].block_size was 32 and is now absent"},
-           {R"(model.rope_scaling={"rope_type":"linear","factor":2.0})", "model.rope"},
-       }) {
+  for (
+      const Change& change : std::vector<Change>{
+          {"seed=12", "seed was 11 and is now 12"},
+          {"train.steps=9", "train.steps was 8 and is now 9"},
+          {"train.batch_size=1", "train.batch_size was 2 and is now 1"},
+          {"data.sequence_length=128", "data.sequence_length was 256 and is now 128"},
+          {"data.layout=packed", "data.layout was \"joined\" and is now \"packed\""},
+          {"gates[1].block_size=64", "gates[1].block_size was 32 and is now 64"},
+          {"gates[0].type=Qavg_Kavg", "gates[0].type was"},
+          {"gates[0].name=other", "gates[0].name was"},
+          {"gates[0].key_pieces=2", "gates[0].key_pieces was absent and is now 2"},
+          {"gates[1].distance_bias=true", "gates[1].distance_bias was absent and is now true"},
+          {"gates[1].optimizer.learning_rate=0.5", "gates[1].optimizer was"},
+          {"gates[1].schedule.type=linear", "gates[1].schedule was"},
+          {R"(gates=[{"name":"fine","block_size":16,"schedule":{"warmup_steps":2},)"
+           R"("optimizer":{"learning_rate":2e-3,"max_grad_norm":1e-3}}])",
+           "another config: gates[1] is gone. Resume"},
+          {R"(gates=[{"name":"fine","schedule":{"warmup_steps":2}},{"name":"coarse","schedule":{"warmup_steps":2}},)"
+           R"({"name":"more","schedule":{"warmup_steps":2}}])",
+           "gates[2] is new"},
+          {R"(model.rope_scaling={"rope_type":"linear","factor":2.0})", "model.rope"},
+      }) {
     SCOPED_TRACE(change.set);
     expect_refused({"--set", change.set}, {change.said, "step-00000004", "belongs to another config"});
   }
