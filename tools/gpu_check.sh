@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every GPU test and benchmark in one go, on a machine with an NVIDIA GPU, and the receipt that says for which code.
 #   tools/gpu_check.sh [BUILD]     BUILD (default build/release) holds seer-train and the tests in gpu_tests/; a folder of
-#                                  copies will do, so that they can be built elsewhere
+#                                  copies will do (tools/pack.sh), so that they can be built elsewhere
 #   tools/gpu_check.sh --status    whether cuda/RECEIPT.txt is of the code at hand; runs nothing
 #   --quick                        tests alone
 # Environment: SEER_GOLDENS (default: tests/golden), SEER_CUDNN (a libcudnn to compare with).
@@ -45,6 +45,13 @@ least=17  # fewer: some were not built, or not copied
   echo "gpu_check: $build holds ${#tests[@]} of at least $least test binaries in gpu_tests/, and seer-train" >&2
   exit 1
 }
+
+SEER_TRAIN_BINARY=$(realpath "$seer_train")  # for tests that start it
+export SEER_TRAIN_BINARY
+if [[ -d "$build/lib" ]]; then
+  LD_LIBRARY_PATH=$(realpath "$build/lib"):${LD_LIBRARY_PATH:-}
+  export LD_LIBRARY_PATH
+fi
 
 new=$(mktemp)
 {

@@ -52,7 +52,7 @@ std::vector<std::vector<int32_t>> random_documents(uint64_t seed, int64_t count,
 }  // namespace
 
 std::string seer_train_binary() {
-  return SEER_TRAIN_BINARY;
+  return environment("SEER_TRAIN_BINARY").value_or(SEER_TRAIN_BINARY);
 }
 
 ProcessResult seer_train(const std::vector<std::string>& arguments, const Process::Options& options) {
