@@ -304,7 +304,7 @@ std::vector<std::string> without_launch_flags(const std::vector<std::string>& ar
 
 std::vector<int> parse_gpus(const std::string& text, int count) {
   std::vector<int> gpus;
-  if (count == 0) fail_usage("--gpus {}: this machine has no GPU that can be used", text);
+  if (count == 0) fail("--gpus {}: this machine has no GPU that can be used", text);
   if (text == "all") {
     for (int gpu = 0; gpu < count; ++gpu) gpus.push_back(gpu);
     return gpus;

@@ -65,6 +65,8 @@ MachineSpeed speed_of(const PlanOptions& options, Backend& device, const ModelCo
   const double products = options.gflops * 1e9;
   MachineSpeed speed{products, products, options.bandwidth * 1e9};
   if (products > 0 && speed.bandwidth > 0) return speed;
+  if (options.gpu.empty())
+    log::info("measuring this machine's speed; --gflops and --bandwidth plan for another");
   const MachineSpeed known =
       options.gpu.empty() ? probe_speed(device, model.head_dim) : expected_speed(find_gpu(options.gpu));
   if (products <= 0)

@@ -45,15 +45,28 @@ TEST(CommandLine, HelpsAndRefusesWhatItDoesNotKnow) {
     EXPECT_THAT(of_command.out, HasSubstr("Usage"));
   }
   EXPECT_EQ(seer_train({}).exit_code, kUsage);
-  expect_refusal(seer_train({"trian"}), kUsage, {"trian"});
+  expect_refusal(seer_train({"trian"}), kUsage, {"trian", "did you mean train?"});
   expect_refusal(seer_train({"train", "--nope"}), kUsage, {"--nope"});
   expect_refusal(seer_train({"train", "a.json", "b.json"}), kUsage, {"b.json"});
-  expect_refusal(seer_train({"bench", "gpu"}), kUsage, {"subcommand is required"});
+  expect_refusal(seer_train({"bench", "walltime"}), kUsage,
+                 {"bench has no subcommand walltime", "attention"});
+  expect_refusal(seer_train({"-v", "eval", "rulre"}), kUsage,
+                 {"eval has no subcommand rulre", "did you mean ruler?"});
+  expect_refusal(seer_train({"eval"}), kUsage, {"subcommand is required"});
   expect_refusal(seer_train({"export", "run"}), kUsage, {"--to"});
   expect_refusal(seer_train({"inspect"}), kUsage, {"path"});
   expect_refusal(seer_train({"tokenize", "text"}), kUsage, {"--tokenizer"});
   expect_refusal(seer_train({"plan", "--gflops", "-1", "config.json"}), kUsage, {"--gflops"});
   expect_refusal(seer_train({"plan", "--gflops", "fast", "config.json"}), kUsage, {"--gflops"});
+}
+
+TEST(CommandLine, HelpSaysWhatIsSetByItself) {
+  const ProcessResult ppl = seer_train({"eval", "ppl", "--help"});
+  for (const char* part : {"[8192]", "(default: gate, window, oracle)", "(default: 0.1,0.2,0.3,0.5)", "=cpu",
+                           "(default: all)"}) {
+    EXPECT_THAT(ppl.out, HasSubstr(part));
+  }
+  EXPECT_THAT(seer_train({"eval", "ruler", "--help"}).out, HasSubstr("=25"));
 }
 
 class Train : public testing::Test {

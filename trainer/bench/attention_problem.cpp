@@ -1,4 +1,4 @@
-#include "trainer/attention_problem.h"
+#include "trainer/bench/attention_problem.h"
 
 #include <cmath>
 

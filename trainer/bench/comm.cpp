@@ -4,8 +4,8 @@
 
 #include "src/gate/gate_params.h"
 #include "src/model/weights.h"
-#include "trainer/bench_report.h"
-#include "trainer/commands.h"
+#include "trainer/bench/commands.h"
+#include "trainer/bench/report.h"
 #include "trainer/gate_training.h"
 #include "trainer/run_ranks.h"
 #include "trainer/runtime.h"

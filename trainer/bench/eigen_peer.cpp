@@ -1,4 +1,4 @@
-#include "trainer/eigen_peer.h"
+#include "trainer/bench/eigen_peer.h"
 
 #include <Eigen/Core>
 #include <algorithm>

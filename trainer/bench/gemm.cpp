@@ -9,8 +9,8 @@
 #include "src/core/rng.h"
 #include "src/model/rope.h"
 #include "src/ops/layout_tables.h"
-#include "trainer/bench_report.h"
-#include "trainer/commands.h"
+#include "trainer/bench/commands.h"
+#include "trainer/bench/report.h"
 #include "trainer/table.h"
 
 namespace seer {

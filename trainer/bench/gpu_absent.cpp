@@ -1,7 +1,7 @@
-// Compiled in place of bench_attention.cpp, bench_gemm.cpp, bench_ranks.cpp, bench_sparse.cpp, bench_sparse_gates.cpp and
-// bench_step.cpp in a build without the CUDA backend.
+// Compiled in place of attention.cpp, gemm.cpp, ranks.cpp, sparse.cpp, sparse_gates.cpp and step.cpp in a build without the
+// CUDA backend.
 #include "src/core/error.h"
-#include "trainer/commands.h"
+#include "trainer/bench/commands.h"
 
 namespace seer {
 namespace {

@@ -1,4 +1,4 @@
-#include "trainer/bench_report.h"
+#include "trainer/bench/report.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/model/model_config.h"
-#include "trainer/commands.h"
+#include "trainer/bench/commands.h"
 
 namespace seer {
 

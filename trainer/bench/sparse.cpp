@@ -12,12 +12,12 @@
 #include "src/core/ceil_div.h"
 #include "src/gate/prefill_gate.h"
 #include "src/model/rope.h"
-#include "trainer/attention_problem.h"
-#include "trainer/bench_report.h"
-#include "trainer/bench_sparse_gates.h"
-#include "trainer/commands.h"
-#include "trainer/cudnn_peer.h"
-#include "trainer/sparse_bounds.h"
+#include "trainer/bench/attention_problem.h"
+#include "trainer/bench/commands.h"
+#include "trainer/bench/cudnn_peer.h"
+#include "trainer/bench/report.h"
+#include "trainer/bench/sparse_bounds.h"
+#include "trainer/bench/sparse_gates.h"
 #include "trainer/table.h"
 
 namespace seer {

@@ -1,4 +1,4 @@
-#include "trainer/sparse_bounds.h"
+#include "trainer/bench/sparse_bounds.h"
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 // Block-sparse attention over the blocks that trained gates keep, in the layers of a model that reads a text: beside dense
 // attention on the same q, k and v, in turn, layer by layer. Heads of a group keep some of the same blocks, which the kernel
 // may load once for two of them: a time can lie below the L2 floor (sparse_bounds.h).
-#include "trainer/bench_sparse_gates.h"
+#include "trainer/bench/sparse_gates.h"
 
 #include <algorithm>
 
@@ -10,12 +10,12 @@
 #include "cuda/cuda_queue.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
-#include "trainer/bench_report.h"
+#include "trainer/bench/report.h"
+#include "trainer/bench/sparse_bounds.h"
 #include "trainer/eval/gate_attention.h"
 #include "trainer/eval/held_out.h"
 #include "trainer/eval/selection_flags.h"
 #include "trainer/gates_folder.h"
-#include "trainer/sparse_bounds.h"
 #include "trainer/table.h"
 
 namespace seer {

@@ -1,7 +1,7 @@
 // `seer-train bench sparse --model M --gates G --data FILE`.
 #pragma once
 
-#include "trainer/commands.h"
+#include "trainer/bench/commands.h"
 
 namespace seer {
 

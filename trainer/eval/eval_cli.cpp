@@ -22,8 +22,8 @@ void add_model_flags(CLI::App& command, EvalModelOptions& options, bool required
     command.add_option("--gates", options.gates, "Folder of trained gates, ours or published")
         ->check(CLI::ExistingDirectory);
   }
-  command.add_option("--device", options.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
-  command.add_option("--precision", options.precision, "Of a GPU: auto, bf16, fp32")
+  command.add_option("--device", options.device, "Where it runs")->check(CLI::IsMember({"cpu", "cuda"}));
+  command.add_option("--precision", options.precision, "Of a GPU")
       ->check(CLI::IsMember({"auto", "bf16", "fp32"}));
   command.add_option("--threads", options.threads, "CPU worker threads (default: all)")
       ->check(CLI::NonNegativeNumber);
@@ -33,10 +33,13 @@ void add_model_flags(CLI::App& command, EvalModelOptions& options, bool required
       ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
 }
 
-void add_selection_flags(CLI::App& command, SelectionFlags& flags) {
+/// `by_default`: the rule where no flag gives one.
+void add_selection_flags(CLI::App& command, SelectionFlags& flags,
+                         const std::string& by_default = "the rule of the gates' config.json") {
   command
-      .add_option("--density", flags.densities,
-                  "Share of the blocks to keep (nz_ratio), one or more: 0.1,0.2")
+      .add_option(
+          "--density", flags.densities,
+          "Share of the blocks to keep (nz_ratio), one or more: 0.1,0.2 (default: " + by_default + ")")
       ->delimiter(',');
   command.add_option("--threshold", flags.thresholds, "Keep blocks whose probability is above")
       ->delimiter(',');
@@ -69,7 +72,8 @@ void add_held_out_flags(CLI::App& command, HeldOutFlags& flags) {
   add_text_flags(command, flags, /*required=*/true);
   command.add_option("--windows", flags.windows, "Windows of each document, one behind the other")
       ->check(CLI::PositiveNumber);
-  command.add_option("--documents", flags.documents, "The first documents alone")->check(CLI::PositiveNumber);
+  command.add_option("--documents", flags.documents, "The first documents alone (default: all)")
+      ->check(CLI::PositiveNumber);
   command.add_flag("--keep-document-bos", flags.keep_document_bos,
                    "The BOS of a document stays behind that of its first window, as in published figures");
 }
@@ -91,9 +95,10 @@ void add_perplexity(CLI::App& eval, Action& action) {
                 for (const std::string& name : scoring_method_names())
                   names += (names.empty() ? "" : ", ") + name;
                 return names;
-              }())
+              }() +
+              " (default: gate, window, oracle)")
       ->delimiter(',');
-  add_selection_flags(*command, options->selection);
+  add_selection_flags(*command, options->selection, "0.1,0.2,0.3,0.5");
   command->add_flag("--no-recall", options->no_recall, "Leave the ground truth uncomputed");
   command->add_option("--json", options->json, "File for the results, which `report` shows");
   command->callback([=, &action] { action = [=] { return eval_perplexity_command(*options); }; });
@@ -109,7 +114,8 @@ void add_task_flags(CLI::App& command, EvalTaskOptions& options) {
   command.add_option(
       "--template", options.prompt_template,
       "base, llama-3, meta-llama3, llama-3.1, chatml, qwen2.5 (default: by the tokenizer's special tokens)");
-  command.add_option("--tasks", options.tasks, "Some of the tasks")->delimiter(',');
+  command.add_option("--tasks", options.tasks, "Some of the tasks (default: all that the given files allow)")
+      ->delimiter(',');
   command
       .add_option("--results", options.results, "File of the answers; a run goes on behind those it holds")
       ->required();
@@ -139,7 +145,7 @@ void add_longbench(CLI::App& eval, Action& action) {
   command->add_option("--data", options->data, "Folder of the sets' jsonl files")
       ->required()
       ->check(CLI::ExistingDirectory);
-  command->add_option("--samples", options->samples, "The first of each set alone")
+  command->add_option("--samples", options->samples, "The first of each set alone (default: all)")
       ->check(CLI::PositiveNumber);
   command
       ->add_option("--max-prompt-tokens", options->max_prompt_tokens,
@@ -193,7 +199,7 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--system", options->system, "System message of --chat");
   command->add_option("--max-new-tokens", options->max_new_tokens, "Tokens of the answer at most")
       ->check(CLI::PositiveNumber);
-  command->add_option("--temperature", options->sampling.temperature, "0: the likeliest token (default)")
+  command->add_option("--temperature", options->sampling.temperature, "0: the likeliest token")
       ->check(CLI::NonNegativeNumber);
   command
       ->add_option("--top-p", options->sampling.top_p,
