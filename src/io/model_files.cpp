@@ -4,9 +4,9 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <zlib.h>
 
 #include "src/core/error.h"
+#include "src/io/checksum.h"
 #include "src/io/json_file.h"
 #include "src/io/tensor_name.h"
 
@@ -131,21 +131,16 @@ int64_t ModelFiles::total_bytes() const {
 
 uint32_t ModelFiles::fingerprint() const {
   constexpr size_t kSample = 4096;
-  uLong crc = ::crc32(0, nullptr, 0);
-  const auto add = [&](const void* data, size_t size) {
-    crc = ::crc32(crc, static_cast<const Bytef*>(data), static_cast<uInt>(size));
-  };
+  Crc32 crc;
   for (const auto& [name, tensor] : tensors_) {
-    const std::string header =
-        fmt::format("{} {} {}", name, name_of(tensor->dtype), shape_text(tensor->shape));
-    add(header.data(), header.size());
+    crc.add(fmt::format("{} {} {}", name, name_of(tensor->dtype), shape_text(tensor->shape)));
     const std::span<const std::byte> bytes = tensor->bytes;
     const size_t sample = std::min(kSample, bytes.size());
-    add(bytes.data(), sample);
-    add(bytes.data() + bytes.size() / 2 - sample / 2, sample);
-    add(bytes.data() + bytes.size() - sample, sample);
+    crc.add(bytes.first(sample));
+    crc.add(bytes.subspan(bytes.size() / 2 - sample / 2, sample));
+    crc.add(bytes.last(sample));
   }
-  return static_cast<uint32_t>(crc);
+  return crc.value();
 }
 
 }  // namespace seer

@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include "src/core/error.h"
+#include "src/io/checksum.h"
 
 namespace seer::report {
 namespace {
@@ -22,9 +23,10 @@ void append_chunk(std::string& out, std::string_view type, std::string_view data
   append_be32(out, static_cast<uint32_t>(data.size()));
   out += type;
   out += data;
-  uLong crc = ::crc32(0, bytes_of(type), static_cast<uInt>(type.size()));
-  crc = ::crc32(crc, bytes_of(data), static_cast<uInt>(data.size()));
-  append_be32(out, static_cast<uint32_t>(crc));
+  Crc32 crc;
+  crc.add(type);
+  crc.add(data);
+  append_be32(out, crc.value());
 }
 
 std::string deflated(std::string_view data) {
