@@ -137,18 +137,6 @@ fs::path without_trailing_slash(const fs::path& path) {
   return normal.has_filename() ? normal : normal.parent_path();
 }
 
-/// The folder is replaced as a whole, so anything in it that is not ours would be lost.
-void refuse_other_files(const fs::path& folder) {
-  if (!fs::exists(folder)) return;
-  if (!fs::is_directory(folder)) fail_usage("{} is a file: gates are written as a folder", folder.string());
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name == kSafetensors || name == kPth || name == kConfig || name == kCard) continue;
-    fail_usage("{} holds {}, which writing gates there would delete: give another folder", folder.string(),
-               name);
-  }
-}
-
 /// A gate's keys of a gates folder's config.json, with the defaults of the published package.
 GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where) {
   GateEntryConfig entry;
@@ -327,11 +315,35 @@ void upload_gates(Backend& backend, Queue& queue, const std::vector<OwnedTensor>
   backend.synchronize(queue);
 }
 
+void check_gates_folder(const fs::path& folder) {
+  if (!fs::exists(folder)) return;
+  if (!fs::is_directory(folder)) fail_usage("{} is a file: gates are written as a folder", folder.string());
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name == kSafetensors || name == kPth || name == kConfig || name == kCard) continue;
+    fail_usage("{} holds {}, which writing gates there would delete: move it away, or give another folder",
+               folder.string(), name);
+  }
+}
+
+namespace {
+
+/// Thresholds belong to weights: those of former ones are not taken over.
+void warn_of_lost_thresholds(const fs::path& folder) {
+  if (!fs::exists(folder / kConfig)) return;
+  const nlohmann::json config = read_json_file(folder / kConfig);
+  if (config.is_object() && config.contains(kCalibratedThresholds))
+    log::warn("{}: thresholds of `calibrate` were for the weights before: calibrate again", folder.string());
+}
+
+}  // namespace
+
 void write_gates_folder(const fs::path& where, const std::vector<OwnedTensor>& tensors,
                         const GateEntryConfig& entry, const ModelConfig& model, const std::string& base_model,
                         const std::string& training_note) {
   const fs::path folder = without_trailing_slash(where);
-  refuse_other_files(folder);
+  check_gates_folder(folder);
+  warn_of_lost_thresholds(folder);
   const fs::path temporary = folder.string() + fmt::format(".tmp.{}", ::getpid());
   std::error_code error;
   fs::remove_all(temporary, error);

@@ -46,6 +46,9 @@ void check_complete(const std::filesystem::path& folder, std::span<const NamedTe
 /// The dtype an entry's gates are exported in.
 DType export_dtype(const GateEntryConfig& entry);
 
+/// Throws a usage Error if `folder` exists and holds anything but gates, which writing it would delete.
+void check_gates_folder(const std::filesystem::path& folder);
+
 /// Writes config.json (the base model's own and the gate's keys), README.md (a model card),
 /// attn_gate_weights.safetensors and, of gates that the published code knows, attn_gate_weights.pth, all of them or none: into a temporary folder that
 /// then takes the place of `folder`, which may hold nothing else. `base_model` is what config.json

@@ -86,7 +86,10 @@ class Training {
                 config_.data.sequence_length, model_.max_position_embeddings);
     }
     warn_of_tiny_budgets();
-    if (resume && is_head()) folder_.emplace(RunFolder::open(config_.output.dir));
+    if (resume && is_head()) {
+      folder_.emplace(RunFolder::open(config_.output.dir));
+      for (const GateEntryConfig& entry : config_.gates) check_gates_folder(paths().gate(entry.name));
+    }
     start_weights(resume);
     loader_.emplace(training_data(config_, model_, text_, ranks_.place()), text_.encoder, cursor_);
     next_begins_ = loader_->cursor();

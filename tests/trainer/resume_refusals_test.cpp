@@ -105,6 +105,16 @@ TEST_F(Interrupted, RefusesAnotherConfigByKey) {
   }
 }
 
+TEST_F(Interrupted, WhatExportingWouldDeleteIsToldBeforeTraining) {
+  fs::create_directories(run_.path("run/gates/fine"));
+  write_file_atomically(run_.path("run/gates/fine/eval-ppl.json"), "{}");
+  const auto metrics = metrics_of(run_.path("run"));
+  expect_refusal(resume(), 2, {"gates/fine", "eval-ppl.json", "move it away"});
+  EXPECT_EQ(metrics_of(run_.path("run")), metrics) << "no step was computed";
+  fs::remove(run_.path("run/gates/fine/eval-ppl.json"));
+  expect_success(resume());
+}
+
 TEST_F(Interrupted, RefusesARopeThatDiffersInOneParameter) {
   // Scalings of one type and factor: what differs is what only the angles show.
   const auto scaling = [](const char* beta) {
