@@ -1,17 +1,21 @@
 #include "trainer/append_file.h"
 
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "src/core/error.h"
+#include "src/core/log.h"
 
 namespace seer {
 
 AppendFile::AppendFile(const std::filesystem::path& path, Mode mode) : path_(path) {
-  const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | (mode == Mode::kNew ? O_CREAT | O_EXCL : 0);
+  const int create = mode == Mode::kNew ? O_CREAT | O_EXCL : mode == Mode::kEither ? O_CREAT : 0;
+  const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | create;
   fd_ = ::open(path.c_str(), flags, 0644);
   if (fd_ < 0) fail_errno(fmt::format("cannot write {}", path.string()), errno);
 }
@@ -37,6 +41,18 @@ void AppendFile::append(std::string_view bytes) {
     }
     bytes.remove_prefix(static_cast<size_t>(n));
   }
+}
+
+bool AppendFile::lock() {
+  if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return true;
+  if (errno == EWOULDBLOCK) return false;
+  log::warn("cannot lock {} ({}): make sure that no other process writes it", path_.string(),
+            std::generic_category().message(errno));
+  return true;
+}
+
+void AppendFile::truncate(int64_t bytes) {
+  if (::ftruncate(fd_, bytes) != 0) fail_errno(fmt::format("cannot write {}", path_.string()), errno);
 }
 
 void AppendFile::sync() {

@@ -1,6 +1,7 @@
 // A file that only grows: each append is whole or did not happen.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string_view>
 
@@ -13,6 +14,7 @@ class AppendFile {
   enum class Mode {
     kNew,       ///< The file must not exist yet.
     kExisting,  ///< Continues a file that exists.
+    kEither,
   };
 
   AppendFile(const std::filesystem::path& path, Mode mode);
@@ -24,6 +26,12 @@ class AppendFile {
 
   /// Hands all bytes to the kernel; when that fails half-way the file is cut back to what it was before.
   void append(std::string_view bytes);
+
+  /// Makes this process the file's only writer until the object goes; false: another one is. Warns where the file system
+  /// knows no locks.
+  bool lock();
+  /// Cuts the file to its first `bytes`.
+  void truncate(int64_t bytes);
 
   /// Waits until the file's bytes are on disk.
   void sync();

@@ -181,15 +181,19 @@ std::vector<std::string_view> find_longbench_sets(const std::filesystem::path& f
   return names;
 }
 
+std::filesystem::path find_longbench_file(const std::filesystem::path& folder, std::string_view name) {
+  if (auto file = set_file(folder, name)) return *std::move(file);
+  fail("{}: there is neither {}_e.jsonl nor {}.jsonl in it", folder.string(), name, name);
+}
+
 std::vector<TaskSample> read_longbench(const LongBenchOptions& options, std::string_view name,
                                        const Tokenizer& tokenizer) {
   const LongBenchTask& task = longbench_task(name);
   if (options.max_prompt_tokens < 2)
     fail_usage("max_prompt_tokens is {}; expected the model's longest prompt", options.max_prompt_tokens);
-  const auto file = set_file(options.folder, name);
-  if (!file) fail("{}: there is neither {}_e.jsonl nor {}.jsonl in it", options.folder.string(), name, name);
+  const std::filesystem::path file = find_longbench_file(options.folder, name);
   std::vector<TaskSample> samples;
-  for_each_json_line(*file, [&](const nlohmann::json& line, int64_t place) {
+  for_each_json_line(file, [&](const nlohmann::json& line, int64_t place) {
     TaskSample sample{.task = std::string(name),
                       .index = place,
                       .outputs = line.at("answers").get<std::vector<std::string>>(),
@@ -207,7 +211,7 @@ std::vector<TaskSample> read_longbench(const LongBenchOptions& options, std::str
     if (task.chat_template) sample.input = apply_template(options.prompt_template, sample.input);
     samples.push_back(std::move(sample));
   });
-  if (samples.empty()) fail("{}: there is no sample in it", file->string());
+  if (samples.empty()) fail("{}: there is no sample in it", file.string());
   return samples;
 }
 

@@ -42,6 +42,9 @@ struct LongBenchOptions {
 /// if there is none.
 std::vector<std::string_view> find_longbench_sets(const std::filesystem::path& folder);
 
+/// The file of one set. Throws Error if there is none.
+std::filesystem::path find_longbench_file(const std::filesystem::path& folder, std::string_view name);
+
 /// Reads one set, <name>_e.jsonl before <name>.jsonl. Throws Error naming the file, the line and what is
 /// missing or of another type.
 std::vector<TaskSample> read_longbench(const LongBenchOptions& options, std::string_view name,

@@ -29,7 +29,7 @@ struct TaskSample {
   std::vector<std::string> all_classes;  ///< kClassification: every class name.
   Metric metric = Metric::kMatchAll;
   int64_t tokens_to_generate = 0;  ///< The most that the model may answer.
-  /// The model stops at a token that is just "\n" as at its EOS, but not with its first token (samsum).
+  /// The model stops at a token that is just "\n" as at its EOS; its first token is neither (samsum).
   bool stop_at_newline = false;
   /// Only the prediction's first line counts, newlines in front left out.
   bool first_line_only = false;

@@ -37,7 +37,10 @@ int64_t heads_at_a_time(const LayerContext& context, const LayerHeads& heads) {
 
 SelectionRule rule_for(const ScoringMethod& method, const SelectionRule& rule) {
   SelectionRule out = rule;
-  if (method.kind == ScoringMethod::Kind::kOracle) out.always_diagonal = false;
+  if (method.kind == ScoringMethod::Kind::kOracle) {
+    out.always_diagonal = false;
+    out.sink_blocks = out.local_blocks = 0;
+  }
   return out;
 }
 

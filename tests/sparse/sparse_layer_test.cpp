@@ -95,7 +95,12 @@ TEST(SparseLayer, RangesOfHeadsChangeNothing) {
 
 TEST(SparseLayer, TheOracleKeepsNoDiagonalForItself) {
   const SelectionRule rule = ratio(0.3);
-  EXPECT_FALSE(rule_for({.kind = Kind::kOracle}, rule).always_diagonal);
+  const SelectionRule with_blocks{.sink_blocks = 1, .local_blocks = 2, .min_blocks = 3};
+  const SelectionRule of_oracle = rule_for({.kind = Kind::kOracle}, with_blocks);
+  EXPECT_FALSE(of_oracle.always_diagonal);
+  EXPECT_EQ(of_oracle.sink_blocks, 0);
+  EXPECT_EQ(of_oracle.local_blocks, 0);
+  EXPECT_EQ(of_oracle.min_blocks, 3);
   EXPECT_EQ(rule_for({.kind = Kind::kGate}, rule), rule);
 }
 

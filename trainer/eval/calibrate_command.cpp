@@ -17,10 +17,10 @@ namespace seer {
 namespace {
 
 /// Adds the thresholds to the gates' config.json, whose other keys stay as they are.
-void write_into_gates(const std::string& gates, const std::vector<std::vector<float>>& thresholds) {
+void write_into_gates(const std::string& gates, const HeadValues& calibrated) {
   const std::string file = gates + "/config.json";
   auto config = nlohmann::ordered_json::parse(read_text_file(file));
-  config[kCalibratedThresholds] = thresholds;
+  config[kCalibratedThresholds] = nlohmann::ordered_json::parse(to_json(calibrated));
   write_file_atomically(file, config.dump(2) + "\n");
 }
 
@@ -48,11 +48,14 @@ int calibrate_command(const CalibrateOptions& options) {
   const auto windows =
       held_out_windows(options.held_out, model, held_out_documents(options.held_out, model), options.length);
   log::info("{} windows of {} tokens on {}", windows.size(), options.length, model.backend().name());
-  const auto thresholds = calibrate_thresholds(model, windows, options.target);
+  SelectionRule rule = options.selection.with_forced({});
+  rule.by = SelectBy::kThreshold;
+  rule.value = 0;
+  const HeadValues calibrated{.rule = rule,
+                              .values = calibrate_thresholds(model, windows, options.target, rule)};
+  const std::vector<std::vector<float>>& thresholds = calibrated.values;
 
   // What was found is measured by the selection that will use it.
-  SelectionRule rule;
-  rule.by = SelectBy::kThreshold;
   RecallPass check(
       model.backend(), model.config(), model.weights(), model.gates(), options.length, model.block_size(),
       {{.method = ScoringMethod{.kind = ScoringMethod::Kind::kGate}, .rule = rule, .values = thresholds}});
@@ -73,10 +76,10 @@ int calibrate_command(const CalibrateOptions& options) {
   fmt::print("{}", table.to_string());
 
   if (!options.to.empty()) {
-    write_file_atomically(options.to, nlohmann::json{{"thresholds", thresholds}}.dump(1) + "\n");
+    write_file_atomically(options.to, to_json(calibrated) + "\n");
     fmt::print("written to {}\n", options.to);
   } else {
-    write_into_gates(options.model.gates, thresholds);
+    write_into_gates(options.model.gates, calibrated);
     fmt::print("written into {}/config.json: use them with --calibrated\n", options.model.gates);
   }
   return 0;

@@ -9,7 +9,7 @@
 namespace seer {
 
 void ThresholdCurve::add_row(std::span<const float> scores, std::span<const float> target,
-                             bool counts_in_recall) {
+                             const SelectionRule& rule, bool counts_in_recall) {
   const float maximum = *std::max_element(scores.begin(), scores.end());
   p_.resize(scores.size());
   double sum = 0;
@@ -19,7 +19,11 @@ void ThresholdCurve::add_row(std::span<const float> scores, std::span<const floa
   for (size_t j = 0; j < scores.size(); ++j) {
     const double octaves = std::log2(p_[j] / sum) + kOctaves;  // -infinity of a p that is 0
     const double bin = std::clamp(1 + std::floor(octaves * kBinsPerOctave), 0.0, kBins - 1.0);
-    Bin& to = j + 1 == scores.size() ? diagonal_ : bins_[static_cast<size_t>(bin)];
+    const auto place = static_cast<int64_t>(j);
+    const int64_t back = std::ssize(scores) - 1 - place;
+    const bool forced =
+        place < rule.sink_blocks || back < rule.local_blocks || (rule.always_diagonal && back == 0);
+    Bin& to = forced ? forced_ : bins_[static_cast<size_t>(bin)];
     to.blocks += 1;
     if (counts_in_recall) to.mass += target[j] / mass;
   }
@@ -28,11 +32,11 @@ void ThresholdCurve::add_row(std::span<const float> scores, std::span<const floa
 }
 
 double ThresholdCurve::for_density(double density) const {
-  return threshold(density * blocks_, diagonal_.blocks, &Bin::blocks);
+  return threshold(density * blocks_, forced_.blocks, &Bin::blocks);
 }
 
 double ThresholdCurve::for_recall(double recall) const {
-  return threshold(recall * mass_, diagonal_.mass, &Bin::mass);
+  return threshold(recall * mass_, forced_.mass, &Bin::mass);
 }
 
 /// Bins are taken from the largest p down until they hold enough; the threshold lies below the last one taken, by more than
@@ -52,8 +56,9 @@ namespace {
 /// Takes the gate's scores and T of every layer to the host, row by row into the curves.
 class CurveCollector {
  public:
-  CurveCollector(EvalModel& model, int64_t max_tokens)
+  CurveCollector(EvalModel& model, int64_t max_tokens, const SelectionRule& rule)
       : model_(model),
+        rule_(rule),
         curves_(model.config().num_layers * model.config().num_heads),
         pass_(model.backend(), model.config(), model.weights(), model.gates(),
               {.max_tokens = max_tokens,
@@ -104,12 +109,13 @@ class CurveCollector {
       const int64_t offset = (head * segment.queries.rows + i) * segment.blocks;
       const auto seen = static_cast<size_t>(blocks.visible(segment.queries.position + i));
       curve.add_row(std::span(host_scores_).subspan(offset, seen),
-                    std::span(host_target_).subspan(offset, seen),
+                    std::span(host_target_).subspan(offset, seen), rule_,
                     segment.queries.position + i >= segment.first_loss_row);
     }
   }
 
   EvalModel& model_;
+  SelectionRule rule_;
   std::vector<ThresholdCurve> curves_;
   std::vector<float> host_scores_;
   std::vector<float> host_target_;
@@ -121,9 +127,10 @@ class CurveCollector {
 
 std::vector<std::vector<float>> calibrate_thresholds(EvalModel& model,
                                                      std::span<const std::vector<int32_t>> windows,
-                                                     const CalibrationTarget& target) {
+                                                     const CalibrationTarget& target,
+                                                     const SelectionRule& rule) {
   SEER_CHECK(model.gates() != nullptr && !windows.empty(), "calibration needs gates and text");
-  CurveCollector collector(model, static_cast<int64_t>(windows.front().size()));
+  CurveCollector collector(model, static_cast<int64_t>(windows.front().size()), rule);
   for (const std::vector<int32_t>& window : windows) collector.add(window);
   std::vector<std::vector<float>> thresholds;
   for (int64_t layer = 0; layer < model.config().num_layers; ++layer) {

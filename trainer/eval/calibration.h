@@ -20,9 +20,10 @@ class ThresholdCurve {
 
   ThresholdCurve() : bins_(kBins) {}
 
-  /// One block row's visible blocks: `scores` of the gate, and T. The last block, the diagonal, is kept at any threshold.
-  /// Rows that do not count in recall (SEMANTICS 9) add no mass.
-  void add_row(std::span<const float> scores, std::span<const float> target, bool counts_in_recall);
+  /// One block row's visible blocks: `scores` of the gate, and T. Those that `rule` keeps whatever their score are kept at any
+  /// threshold. Rows that do not count in recall (SEMANTICS 9) add no mass.
+  void add_row(std::span<const float> scores, std::span<const float> target, const SelectionRule& rule,
+               bool counts_in_recall);
 
   /// The threshold, as high as the bins can tell, that keeps at least this share of all visible blocks, or of T's mass; 0
   /// if that takes the first bin.
@@ -41,7 +42,7 @@ class ThresholdCurve {
   std::vector<double> p_;
   double blocks_ = 0;  // visible
   double mass_ = 0;    // of the rows that count
-  Bin diagonal_;
+  Bin forced_;
 };
 
 struct CalibrationTarget {
@@ -49,9 +50,10 @@ struct CalibrationTarget {
   double recall = 0;
 };
 
-/// One dense pass over `windows`; the thresholds of every head by layer.
+/// One dense pass over `windows`; the thresholds of every head by layer, for a selection that keeps besides what `rule` does.
 std::vector<std::vector<float>> calibrate_thresholds(EvalModel& model,
                                                      std::span<const std::vector<int32_t>> windows,
-                                                     const CalibrationTarget& target);
+                                                     const CalibrationTarget& target,
+                                                     const SelectionRule& rule);
 
 }  // namespace seer

@@ -29,7 +29,8 @@ struct CalibrateOptions {
   HeldOutFlags held_out;
   int64_t length = 8192;
   CalibrationTarget target;
-  std::string to;  ///< JSON file for the thresholds; empty: into the gates folder's config.json
+  SelectionFlags selection;  ///< Sink and local blocks and the diagonal alone: what is kept besides
+  std::string to;            ///< JSON file for the thresholds; empty: into the gates folder's config.json
 };
 /// `calibrate`: thresholds by layer and head that reach a density or a recall on held-out text.
 int calibrate_command(const CalibrateOptions& options);
@@ -40,8 +41,9 @@ struct EvalGenerateOptions {
   std::string prompt_file;  ///< "-": standard input
   std::string method;       ///< Empty: the gate if there is one, else dense
   SelectionFlags selection;
-  bool chat = false;
-  std::string system;  ///< Of --chat
+  bool chat = false;                     ///< By the model's own template
+  std::string prompt_template = "auto";  ///< Or by this one
+  std::string system;                    ///< System message of either
   int64_t max_new_tokens = 256;
   SamplingOptions sampling;
   std::vector<std::string> stops;
@@ -58,16 +60,18 @@ struct EvalTaskOptions {
   std::string prompt_template = "auto";
   std::vector<std::string> tasks;  ///< Empty: all that the files allow
   std::string results;             ///< JSON lines; an interrupted run goes on behind them
+  std::string json;                ///< The summary; empty: beside the results
 };
 
 struct EvalRulerOptions : EvalTaskOptions {
   std::vector<int64_t> lengths = {4096};
-  int64_t samples = 25;  ///< Of each task
-  uint64_t seed = 42;
+  int64_t samples = 0;  ///< Of each task; 0: 25, all of `data`
+  std::optional<uint64_t> seed;
   std::string haystack;  ///< Book text
   std::string squad;
   std::string hotpotqa;
-  std::string data;  ///< Files of RULER's own scripts in place of generated samples
+  std::string data;   ///< Files of RULER's own scripts in place of generated samples
+  std::string write;  ///< Folder that generated samples are written to, as files of those scripts
 };
 /// `eval ruler`: the 13 RULER tasks, dense and sparse side by side.
 int eval_ruler_command(const EvalRulerOptions& options);
@@ -81,8 +85,8 @@ struct EvalLongBenchOptions : EvalTaskOptions {
 int eval_longbench_command(const EvalLongBenchOptions& options);
 
 struct ReportOptions {
-  std::string source;      ///< Run or gates folder
-  std::string out;         ///< HTML file
+  std::string source;  ///< Run or gates folder
+  std::string out;     ///< HTML file; empty: report.html in a run's folder, <name>-report.html beside gates
   EvalModelOptions model;  ///< With its folder and held-out text, maps of the attention are shown as well
   HeldOutFlags held_out;
   SelectionFlags selection;
@@ -90,7 +94,7 @@ struct ReportOptions {
   std::string gate;   ///< Of a run with several
   std::string heads;  ///< "0:3,5:1"; empty: six of them
 };
-/// `report RUN_OR_GATES --out FILE`: writes one HTML page on a run or on gates, and prints its path.
+/// `report RUN_OR_GATES`: writes one HTML page on a run or on gates, and prints its path.
 int report_command(const ReportOptions& options);
 
 /// Throws usage Errors of what can be told without a model: methods that are not known, values out of range.

@@ -14,6 +14,8 @@ namespace {
 
 using Action = std::function<int()>;
 
+const std::string kTemplates = "base, llama-3, meta-llama3, llama-3.1, chatml, qwen2.5, qwen3, deepseek-r1";
+
 void add_model_flags(CLI::App& command, EvalModelOptions& options, bool required = true) {
   command.add_option("--model", options.model, "Folder of the base model")
       ->required(required)
@@ -33,6 +35,14 @@ void add_model_flags(CLI::App& command, EvalModelOptions& options, bool required
       ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}));
 }
 
+void add_forced_flags(CLI::App& command, SelectionFlags& flags) {
+  command.add_flag("--no-diagonal", flags.no_diagonal, "Do not keep a row's own block whatever its score");
+  command.add_option("--sink-blocks", flags.sink_blocks, "Always keep so many first blocks")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--local-blocks", flags.local_blocks, "Always keep so many nearest blocks")
+      ->check(CLI::NonNegativeNumber);
+}
+
 /// `by_default`: the rule where no flag gives one.
 void add_selection_flags(CLI::App& command, SelectionFlags& flags,
                          const std::string& by_default = "the rule of the gates' config.json") {
@@ -46,16 +56,17 @@ void add_selection_flags(CLI::App& command, SelectionFlags& flags,
   command.add_option("--token-budget", flags.token_budgets, "Keep so many keys for each row")->delimiter(',');
   command.add_option("--block-top-p", flags.top_p, "Keep the fewest blocks that hold this probability")
       ->delimiter(',');
-  command.add_option("--values", flags.values_file, "JSON file with a threshold for each layer and head")
+  command
+      .add_option("--values", flags.values_file,
+                  "JSON file of a rule with a value for each layer and head: {\"rule\": \"nz_ratio\", "
+                  "\"values\": [[..], ..]}")
       ->check(CLI::ExistingFile);
   command.add_flag("--calibrated", flags.calibrated,
-                   "The thresholds that `calibrate` wrote into the gates folder");
-  command.add_flag("--last-block-dense", flags.last_block_dense, "The last two block rows keep everything");
-  command.add_flag("--no-diagonal", flags.no_diagonal, "Do not keep a row's own block whatever its score");
-  command.add_option("--sink-blocks", flags.sink_blocks, "Always keep so many first blocks")
+                   "The gate by the thresholds that `calibrate` wrote into its folder");
+  command.add_option("--dense-last-rows", flags.dense_last_rows, "So many last block rows keep everything")
       ->check(CLI::NonNegativeNumber);
-  command.add_option("--local-blocks", flags.local_blocks, "Always keep so many nearest blocks")
-      ->check(CLI::NonNegativeNumber);
+  command.add_flag("--last-block-dense", flags.last_block_dense, "--dense-last-rows 2, as published");
+  add_forced_flags(command, flags);
   command.add_option("--min-blocks", flags.min_blocks, "Keep at least so many blocks a row")
       ->check(CLI::NonNegativeNumber);
   command.add_option("--dense-layers", flags.dense_layers, "The first layers attend densely")
@@ -111,35 +122,37 @@ void add_task_flags(CLI::App& command, EvalTaskOptions& options) {
       .add_option("--methods", options.methods, "Who chooses, beside the dense model (default: the gates)")
       ->delimiter(',');
   command.add_flag("--no-dense", options.no_dense, "Leave the dense model out");
-  command.add_option(
-      "--template", options.prompt_template,
-      "base, llama-3, meta-llama3, llama-3.1, chatml, qwen2.5 (default: by the tokenizer's special tokens)");
+  command.add_option("--template", options.prompt_template, kTemplates + " (auto: the model's own)");
   command.add_option("--tasks", options.tasks, "Some of the tasks (default: all that the given files allow)")
       ->delimiter(',');
-  command
-      .add_option("--results", options.results, "File of the answers; a run goes on behind those it holds")
-      ->required();
+  command.add_option("--results", options.results,
+                     "File of the answers; a run goes on behind those it holds");
+  command.add_option("--json", options.json, "File for the summary (default: that of the answers, .json)");
 }
 
 void add_ruler(CLI::App& eval, Action& action) {
   const auto options = std::make_shared<EvalRulerOptions>();
   auto* command = eval.add_subcommand("ruler", "RULER's 13 tasks, dense and sparse side by side");
+  options->results = "ruler.jsonl";
   add_task_flags(*command, *options);
   command->add_option("--seq", options->lengths, "Tokens of prompt and answer, one or more: 4096,8192")
       ->delimiter(',')
       ->check(CLI::PositiveNumber);
-  command->add_option("--samples", options->samples, "Of each task")->check(CLI::PositiveNumber);
-  command->add_option("--seed", options->seed, "Of the samples");
+  command->add_option("--samples", options->samples, "Of each task (default: 25, or all that --data has)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seed", options->seed, "Of the samples (default: 42)");
   command->add_option("--haystack", options->haystack, "Book text (.txt, .jsonl) in place of RULER's essays");
   command->add_option("--squad", options->squad, "SQuAD 2.0's dev-v2.0.json, for qa_1");
   command->add_option("--hotpotqa", options->hotpotqa, "hotpot_dev_distractor_v1.json, for qa_2");
   command->add_option("--data", options->data,
                       "Files of RULER's own scripts; with several lengths DATA/LENGTH");
+  command->add_option("--write-samples", options->write, "Folder to write the samples to, as such files");
   command->callback([=, &action] { action = [=] { return eval_ruler_command(*options); }; });
 }
 
 void add_longbench(CLI::App& eval, Action& action) {
   const auto options = std::make_shared<EvalLongBenchOptions>();
+  options->results = "longbench.jsonl";
   auto* command = eval.add_subcommand("longbench", "LongBench-E by length, dense and sparse side by side");
   add_task_flags(*command, *options);
   command->add_option("--data", options->data, "Folder of the sets' jsonl files")
@@ -165,6 +178,7 @@ void add_calibrate(CLI::App& app, Action& action) {
       ->check(CLI::Range(1e-6, 1.0));
   command->add_option("--recall", options->target.recall, "Every head keeps this share of the ground truth")
       ->check(CLI::Range(1e-6, 1.0));
+  add_forced_flags(*command, options->selection);
   command->add_option("--to", options->to,
                       "JSON file for the thresholds (default: the gates' own config.json)");
   command->callback([=, &action] { action = [=] { return calibrate_command(*options); }; });
@@ -174,7 +188,11 @@ void add_report(CLI::App& app, Action& action) {
   const auto options = std::make_shared<ReportOptions>();
   auto* command = app.add_subcommand("report", "Write one HTML page on a run or on gates, to look at");
   command->add_option("source", options->source, "Run folder or gates folder")->required();
-  command->add_option("--out", options->out, "HTML file to write")->required()->type_name("FILE");
+  command
+      ->add_option(
+          "--out", options->out,
+          "HTML file to write (default: report.html in a run's folder, NAME-report.html beside gates)")
+      ->type_name("FILE");
   add_model_flags(*command, options->model, /*required=*/false);
   add_text_flags(*command, options->held_out, /*required=*/false);
   add_selection_flags(*command, options->selection);
@@ -195,8 +213,10 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--method", options->method,
                       "Who chooses blocks: dense, or a method of `eval ppl` (default: the gates)");
   add_selection_flags(*command, options->selection);
-  command->add_flag("--chat", options->chat, "The prompt is a user's message in the model's chat format");
-  command->add_option("--system", options->system, "System message of --chat");
+  command->add_flag("--chat", options->chat,
+                    "The prompt is a user's message, by the model's own chat template");
+  command->add_option("--template", options->prompt_template, "By this one: " + kTemplates);
+  command->add_option("--system", options->system, "System message of --chat or --template");
   command->add_option("--max-new-tokens", options->max_new_tokens, "Tokens of the answer at most")
       ->check(CLI::PositiveNumber);
   command->add_option("--temperature", options->sampling.temperature, "0: the likeliest token")

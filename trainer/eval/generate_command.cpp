@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include "data/chat_template.h"
+#include "data/tasks/prompt.h"
+#include "data/unicode.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
@@ -24,20 +26,43 @@ std::string read_prompt(const EvalGenerateOptions& options) {
   return read_text_file(options.prompt_file);
 }
 
-std::vector<int32_t> encode(const EvalGenerateOptions& options, const Tokenizer& tokenizer,
-                            const std::string& prompt) {
-  if (!options.chat) {
-    if (!options.system.empty()) fail_usage("--system is a message of a conversation: add --chat");
-    return tokenizer.encode(prompt);
+/// The model's own chat template, else the one whose special tokens the tokenizer has.
+PromptTemplate own_template(const std::string& folder, const Tokenizer& tokenizer) {
+  if (const auto text = read_chat_template(folder)) {
+    const auto known = recognise_template(*text);
+    if (!known)
+      fail_usage("--chat: the chat template of {} is none that is built in: name one with --template",
+                 folder);
+    return *known == PromptTemplate::kQwen3 ? PromptTemplate::kChatMl
+                                            : *known;  // it thinks unless told not to
   }
   const auto format = detect_chat_format(tokenizer);
-  if (!format)
-    fail_usage("--chat: the tokenizer has the special tokens of neither Llama-3's nor ChatML's chat format");
-  std::vector<ChatMessage> messages;
-  if (!options.system.empty()) messages.push_back({"system", options.system});
-  messages.push_back({"user", prompt});
-  return tokenizer.encode(render_chat(*format, messages, /*add_generation_prompt=*/true),
-                          {.add_special_tokens = false, .parse_special = true});
+  if (!format) {
+    fail_usage(
+        "--chat: {} has no chat template, and its tokenizer the special tokens of neither Llama-3's nor "
+        "ChatML's: name one with --template",
+        folder);
+  }
+  return *format == ChatFormat::kLlama3 ? PromptTemplate::kMetaLlama3 : PromptTemplate::kChatMl;
+}
+
+std::vector<int32_t> encode(const EvalGenerateOptions& options, const Tokenizer& tokenizer,
+                            const std::string& prompt) {
+  const bool named = options.prompt_template != "auto";
+  if (!options.chat && !named) {
+    if (!options.system.empty())
+      fail_usage("--system is a message of a conversation: add --chat, or name a --template");
+    return tokenizer.encode(prompt);
+  }
+  const PromptTemplate prompt_template =
+      named ? parse_prompt_template(options.prompt_template) : own_template(options.model.model, tokenizer);
+  log::debug("prompt template {}", prompt_template_name(prompt_template));
+  const bool trims =
+      prompt_template == PromptTemplate::kMetaLlama3;  // the model's own does, RULER's use of it does not
+  const std::string_view text = trims ? trim_white_space(prompt) : std::string_view(prompt);
+  std::optional<std::string_view> system;
+  if (!options.system.empty()) system = options.system;
+  return encode_prompt(tokenizer, apply_template(prompt_template, text, system));
 }
 
 /// By default the gates choose, as their config.json says.
@@ -46,8 +71,10 @@ AttentionPlan plan_of_flags(const EvalGenerateOptions& options, const EvalModel&
                              : model.gates() != nullptr ? "gate"
                                                         : "dense";
   if (method == "dense") {
-    if (options.selection.any())
-      fail_usage("a density or threshold chooses blocks: give --gates, or a --method that chooses");
+    if (options.selection.any_rule() || options.selection.any_forced())
+      fail_usage(
+          "the flags choose blocks, and a dense prefill has no choice: give --gates, or a --method that "
+          "chooses");
     return {};
   }
   const SelectionRule rule = one_rule_for(method, options.selection, model.gates());

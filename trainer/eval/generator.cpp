@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include <nlohmann/json.hpp>
 
@@ -150,11 +151,15 @@ Generation Generator::generate(std::span<const int32_t> prompt, const AttentionP
 
   start = Clock::now();
   while (static_cast<int64_t>(out.ids.size()) < options.max_new_tokens) {
-    const int32_t id = sampler.next(pass_.last_logits());
-    const auto is_in = [id](const std::vector<int32_t>& ids) {
-      return std::find(ids.begin(), ids.end(), id) != ids.end();
-    };
-    if (is_in(options.stop_ids) || (!out.ids.empty() && is_in(options.stop_ids_after_first))) {
+    std::vector<float> logits = pass_.last_logits();
+    if (out.ids.empty()) {
+      for (const int32_t banned : options.banned_first) {
+        if (banned >= 0 && banned < std::ssize(logits))
+          logits[banned] = -std::numeric_limits<float>::infinity();
+      }
+    }
+    const int32_t id = sampler.next(logits);
+    if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end()) {
       out.stopped = true;
       break;
     }

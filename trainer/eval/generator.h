@@ -14,9 +14,9 @@ namespace seer {
 struct GenerateOptions {
   int64_t max_new_tokens = 256;
   SamplingOptions sampling;
-  std::vector<int32_t> stop_ids;              ///< End the text and are no part of it
-  std::vector<int32_t> stop_ids_after_first;  ///< The same, but not as the first token
-  std::vector<std::string> stops;             ///< Texts that end it and are no part of it
+  std::vector<int32_t> stop_ids;      ///< End the text and are no part of it
+  std::vector<int32_t> banned_first;  ///< Never the first token: the next likeliest is
+  std::vector<std::string> stops;     ///< Texts that end it and are no part of it
 };
 
 struct Generation {

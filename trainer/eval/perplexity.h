@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "trainer/eval/eval_model.h"
+#include "trainer/eval/held_out.h"
 #include "trainer/eval/recall_pass.h"
 
 namespace seer {
@@ -39,12 +39,9 @@ struct PerplexityResult {
 PerplexityResult measure_perplexity(EvalModel& model, const PerplexityOptions& options);
 
 /// The results of several lengths as the JSON that `seer-train report` reads.
-std::string perplexity_json(const EvalModel& model, const std::string& data,
+std::string perplexity_json(const EvalModel& model, const HeldOutFlags& held_out,
                             const std::vector<PerplexityResult>& results);
 /// And as a table for the terminal.
 std::string perplexity_table(const std::vector<PerplexityResult>& results);
-
-/// "nz_ratio", "threshold", "token_budget", "top_p"
-std::string name_of(SelectBy by);
 
 }  // namespace seer

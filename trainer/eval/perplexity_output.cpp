@@ -4,6 +4,7 @@
 #include "src/core/error.h"
 #include "trainer/eval/commands.h"
 #include "trainer/eval/perplexity.h"
+#include "trainer/eval/provenance.h"
 #include "trainer/table.h"
 
 namespace seer {
@@ -27,10 +28,21 @@ Json row_json(const PerplexityResult& result, const SparseResult& row) {
       {"prefill_seconds", nullptr},
       {"speedup", nullptr},
       {"density_by_head", row.density_by_head},
-      {"recall_by_head", nullptr}};
+      {"recall_by_head", nullptr},
+      // Of the blocks that recall speaks of: on the dense model's q and k, where a threshold keeps others.
+      {"recall_density", nullptr},
+      {"label", rule_text(row.plan)},
+      {"kept_besides",
+       {{"sink_blocks", row.plan.rule.sink_blocks},
+        {"local_blocks", row.plan.rule.local_blocks},
+        {"min_blocks", row.plan.rule.min_blocks},
+        {"dense_last_rows", row.plan.rule.dense_last_rows},
+        {"always_diagonal", row.plan.rule.always_diagonal},
+        {"dense_layers", row.plan.dense_layers}}}};
   if (!row.recall.recall.empty()) {
     json["recall"] = row.recall.mean_recall();
     json["recall_by_head"] = row.recall.recall;
+    json["recall_density"] = row.recall.mean_density();
   }
   if (row.prefill_seconds > 0) {
     json["prefill_seconds"] = row.prefill_seconds;
@@ -41,29 +53,21 @@ Json row_json(const PerplexityResult& result, const SparseResult& row) {
 
 }  // namespace
 
-std::string name_of(SelectBy by) {
-  switch (by) {
-    case SelectBy::kThreshold:
-      return "threshold";
-    case SelectBy::kNzRatio:
-      return "nz_ratio";
-    case SelectBy::kTokenBudget:
-      return "token_budget";
-    case SelectBy::kTopP:
-      return "top_p";
-  }
-  fail("a rule without a name");
-}
-
-std::string perplexity_json(const EvalModel& model, const std::string& data,
+std::string perplexity_json(const EvalModel& model, const HeldOutFlags& held_out,
                             const std::vector<PerplexityResult>& results) {
   const EvalModelOptions& options = model.options();
   Json json = {{"kind", "perplexity"},
                {"version", 1},
                {"model", options.model},
+               {"model_checksum", model_checksum(options.model)},
                {"gates", options.gates.empty() ? Json() : Json(options.gates)},
-               {"data", data},
+               {"gates_checksum", options.gates.empty() ? Json() : Json(gates_checksum(options.gates))},
+               {"data", fmt::format("{}", fmt::join(held_out.data, ","))},
+               {"windows_of_a_document", held_out.windows},
+               {"documents", held_out.documents},
+               {"keep_document_bos", held_out.keep_document_bos},
                {"device", options.device},
+               {"precision", options.precision},
                {"block_size", model.block_size()},
                {"gate_type", model.gates() != nullptr ? Json(model.gates()->entry().type) : Json()},
                {"lengths", Json::array()}};

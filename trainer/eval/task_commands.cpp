@@ -1,20 +1,24 @@
 #include <algorithm>
-#include <bit>
+#include <cstdio>
 #include <filesystem>
+#include <memory>
+#include <span>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "data/chat_template.h"
 #include "data/tasks/longbench.h"
+#include "data/tasks/prompt.h"
 #include "data/tasks/ruler.h"
 #include "data/tasks/ruler_file.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "src/io/atomic_file.h"
+#include "src/io/checksum.h"
 #include "trainer/eval/commands.h"
 #include "trainer/eval/perplexity.h"
-#include "trainer/eval/task_run.h"
-#include "trainer/table.h"
+#include "trainer/eval/provenance.h"
+#include "trainer/eval/task_output.h"
 
 namespace seer {
 namespace {
@@ -23,35 +27,29 @@ namespace fs = std::filesystem;
 
 using Json = nlohmann::ordered_json;
 
-std::string text_of(const std::optional<double>& figure) {
-  return figure ? fmt::format("{:.2f}", *figure) : "-";
-}
+constexpr uint64_t kRulerSeed = 42;
 
-/// Tells thresholds by head apart: the same file may hold others after another calibration.
-uint64_t hash_of(const std::vector<std::vector<float>>& values) {
-  uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
-  for (const std::vector<float>& layer : values) {
-    for (const float value : layer) hash = (hash ^ std::bit_cast<uint32_t>(value)) * 0x100000001b3ULL;
-  }
-  return hash;
+/// Tells values by head apart: the same file may hold others after another calibration.
+uint32_t checksum_of(const std::vector<std::vector<float>>& values) {
+  Crc32 crc;
+  for (const std::vector<float>& layer : values) crc.add(std::as_bytes(std::span(layer)));
+  return crc.value();
 }
 
 /// All that answers depend on, but for the contender, whose name each answer bears: others may be added later.
-Json settings_of(const EvalTaskOptions& options, const std::vector<Contender>& contenders) {
-  bool last_block_dense = false;
-  Json thresholds;
+Json settings_of(const EvalTaskOptions& options, PromptTemplate prompt_template,
+                 const std::vector<Contender>& contenders) {
+  Json values;
   for (const Contender& contender : contenders) {
-    last_block_dense |= contender.plan.rule.dense_last_rows > 0;  // by a flag or the gates' config.json
-    if (!contender.plan.values.empty()) thresholds = fmt::format("{:016x}", hash_of(contender.plan.values));
+    if (!contender.plan.values.empty()) values = fmt::format("{:08x}", checksum_of(contender.plan.values));
   }
-  const SelectionFlags& s = options.selection;
-  return {{"model", options.model.model},         {"gates", options.model.gates},
-          {"device", options.model.device},       {"precision", options.model.precision},
-          {"block", options.model.block_size},    {"template", options.prompt_template},
-          {"last_block_dense", last_block_dense}, {"no_diagonal", s.no_diagonal},
-          {"sink_blocks", s.sink_blocks},         {"local_blocks", s.local_blocks},
-          {"min_blocks", s.min_blocks},           {"dense_layers", s.dense_layers},
-          {"thresholds_by_head", thresholds}};
+  const EvalModelOptions& model = options.model;
+  return {
+      {"model", model.model},      {"model_checksum", model_checksum(model.model)},
+      {"gates", model.gates},      {"gates_checksum", model.gates.empty() ? "" : gates_checksum(model.gates)},
+      {"device", model.device},    {"precision", model.precision},
+      {"block", model.block_size}, {"template", prompt_template_name(prompt_template)},
+      {"values_by_head", values}};
 }
 
 /// The dense model first, then every method with every rule.
@@ -80,48 +78,100 @@ std::vector<ScoringMethod> methods_of(const std::vector<Contender>& contenders) 
   return methods;
 }
 
-/// "auto": the format whose special tokens the tokenizer has, else none.
-PromptTemplate template_of(const std::string& name, const Tokenizer& tokenizer, PromptTemplate llama) {
-  if (name != "auto") return parse_prompt_template(name);
-  const auto format = detect_chat_format(tokenizer);
-  if (!format) return PromptTemplate::kBase;
-  return *format == ChatFormat::kLlama3 ? llama : PromptTemplate::kChatMl;
+/// "auto": the model's own; `llama` is how the benchmark's published figures write Llama-3's.
+PromptTemplate template_of(const EvalTaskOptions& options, PromptTemplate llama) {
+  if (options.prompt_template != "auto") return parse_prompt_template(options.prompt_template);
+  const std::string& folder = options.model.model;
+  const auto text = read_chat_template(folder);
+  if (!text) {
+    log::info("{} has no chat template: prompts are plain text (--template names one)", folder);
+    return PromptTemplate::kBase;
+  }
+  const auto known = recognise_template(*text);
+  if (!known)
+    fail_usage("the chat template of {} is none that is built in: name one with --template, or base", folder);
+  const bool is_llama = *known == PromptTemplate::kLlama31 || *known == PromptTemplate::kMetaLlama3;
+  return is_llama ? llama : *known;
 }
 
-std::vector<std::string> ruler_names(const EvalRulerOptions& options) {
-  std::vector<std::string> names = options.tasks;
-  if (!names.empty()) return names;
-  for (const RulerTask& task : ruler_tasks()) {
-    const bool possible = !options.data.empty() || task.source == RulerSource::kNone ||
-                          (task.source == RulerSource::kHaystack && !options.haystack.empty()) ||
-                          (task.source == RulerSource::kSquad && !options.squad.empty()) ||
-                          (task.source == RulerSource::kHotpotQa && !options.hotpotqa.empty());
-    if (possible) {
-      names.emplace_back(task.name);
-    } else {
-      log::warn("{} is left out: its text was not given (--haystack, --squad, --hotpotqa)", task.name);
-    }
-  }
-  return names;
+/// Where the summary goes: `--json`, or beside the answers.
+fs::path summary_path(const EvalTaskOptions& options) {
+  if (!options.json.empty()) return options.json;
+  const fs::path results = options.results;
+  if (results.extension() == ".json")
+    fail_usage("--results {}: answers are JSON lines, name it .jsonl; the summary beside it is .json",
+               options.results);
+  return fs::path(results).replace_extension(".json");
+}
+
+void write_summary(const EvalTaskOptions& options, const std::string& json) {
+  const fs::path path = summary_path(options);
+  write_file_atomically(path, json);
+  fmt::print("answers: {}\nsummary: {}\n", options.results, path.string());
 }
 
 RulerOptions recipe_of(const EvalRulerOptions& options, const std::string& task, int64_t length) {
   return {.task = task,
           .length = length,
-          .seed = options.seed,
+          .seed = options.seed.value_or(kRulerSeed),
           .haystack = options.haystack,
           .squad = options.squad,
           .hotpotqa = options.hotpotqa};
 }
 
+/// With several lengths each has a folder of its own.
+fs::path folder_of(const fs::path& all, const EvalRulerOptions& options, int64_t length) {
+  return options.lengths.size() > 1 ? all / std::to_string(length) : all;
+}
+
 /// The file of RULER's own scripts that holds the task's samples.
 fs::path ruler_file(const EvalRulerOptions& options, const std::string& task, int64_t length) {
-  const fs::path folder = options.data;
-  return find_ruler_file(options.lengths.size() > 1 ? folder / std::to_string(length) : folder, task);
+  return find_ruler_file(folder_of(options.data, options, length), task);
+}
+
+bool has_ruler_files(const EvalRulerOptions& options, const std::string& task) {
+  return std::all_of(options.lengths.begin(), options.lengths.end(), [&](int64_t length) {
+    try {
+      ruler_file(options, task, length);
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  });
+}
+
+/// Those that were named, or all that the given files allow.
+std::vector<std::string> ruler_names(const EvalRulerOptions& options) {
+  if (!options.tasks.empty()) return options.tasks;
+  std::vector<std::string> names;
+  for (const RulerTask& task : ruler_tasks()) {
+    const bool possible = !options.data.empty()
+                              ? has_ruler_files(options, std::string(task.name))
+                              : task.source == RulerSource::kNone ||
+                                    (task.source == RulerSource::kHaystack && !options.haystack.empty()) ||
+                                    (task.source == RulerSource::kSquad && !options.squad.empty()) ||
+                                    (task.source == RulerSource::kHotpotQa && !options.hotpotqa.empty());
+    if (possible) {
+      names.emplace_back(task.name);
+    } else if (options.data.empty()) {
+      log::warn("{} is left out: its text was not given (--haystack, --squad, --hotpotqa)", task.name);
+    }
+  }
+  if (names.empty())
+    fail("{} holds no file of a RULER task: {}/vt/validation.jsonl was expected, say", options.data,
+         options.data);
+  return names;
 }
 
 /// Throws what is wrong with tasks, lengths and their files, before a model is loaded for them.
 void check_ruler_tasks(const EvalRulerOptions& options, const std::vector<std::string>& names) {
+  if (!options.data.empty() &&
+      (!options.haystack.empty() || !options.squad.empty() || !options.hotpotqa.empty() || options.seed ||
+       !options.write.empty() || options.prompt_template != "auto")) {
+    fail_usage(
+        "--data: its prompts are complete: leave --haystack, --squad, --hotpotqa, --seed, --template and "
+        "--write-samples out");
+  }
   for (const int64_t length : options.lengths) {
     for (const std::string& name : names) {
       ruler_task(name);
@@ -136,71 +186,22 @@ void check_ruler_tasks(const EvalRulerOptions& options, const std::vector<std::s
 
 std::vector<TaskSample> ruler_samples(const EvalRulerOptions& options, const std::string& task,
                                       int64_t length, const Tokenizer& tokenizer,
-                                      PromptTemplate prompt_template) {
+                                      PromptTemplate prompt_template, int64_t most) {
   if (!options.data.empty()) {
     std::vector<TaskSample> samples = read_ruler_file(ruler_file(options, task, length), task);
-    if (static_cast<int64_t>(samples.size()) > options.samples) samples.resize(options.samples);
+    if (most > 0 && static_cast<int64_t>(samples.size()) > most) samples.resize(most);
     return samples;
   }
+  constexpr int64_t kSamples = 25;
   RulerOptions recipe = recipe_of(options, task, length);
   recipe.prompt_template = prompt_template;
-  return make_ruler_samples(recipe, tokenizer, options.samples);
+  return make_ruler_samples(recipe, tokenizer, most > 0 ? most : kSamples);
 }
 
-void print_ruler(const std::vector<Contender>& contenders, const std::vector<int64_t>& lengths,
-                 const TaskResults& results) {
-  for (const int64_t length : lengths) {
-    std::vector<std::string> header = {fmt::format("{} tokens", length)};
-    std::vector<RulerSummary> summaries;
-    for (const Contender& contender : contenders) {
-      header.push_back(contender.name);
-      summaries.push_back(summarise_ruler(results.scores(contender.name, length)));
-    }
-    TextTable table(header);
-    for (const RulerTask& task : ruler_tasks()) {
-      std::vector<std::string> cells = {std::string(task.name)};
-      bool answered = false;  // an interrupted run leaves tasks that not everyone has answered
-      for (const RulerSummary& summary : summaries) {
-        const auto row = std::find_if(summary.rows.begin(), summary.rows.end(),
-                                      [&](const auto& r) { return r.task == task.name; });
-        cells.push_back(row == summary.rows.end() ? "-" : text_of(row->figure.score));
-        answered |= row != summary.rows.end();
-      }
-      if (answered) table.add_row(cells);
-    }
-    table.add_rule();
-    std::vector<std::string> average = {"average"};
-    std::vector<std::string> density = {"density"};
-    for (size_t c = 0; c < contenders.size(); ++c) {
-      average.push_back(text_of(summaries[c].average));
-      density.push_back(fmt::format("{:.4f}", results.density(contenders[c].name, length)));
-    }
-    table.add_row(average);
-    table.add_row(density);
-    fmt::print("{}\n", table.to_string());
-  }
-}
-
-void print_longbench(const std::vector<Contender>& contenders, const TaskResults& results) {
-  for (const Contender& contender : contenders) {
-    const LongBenchSummary summary = summarise_longbench(results.scores(contender.name, 0));
-    std::vector<std::string> header = {contender.name};
-    for (const std::string_view bucket : kLongBenchBuckets) header.emplace_back(bucket);
-    header.emplace_back("all");
-    TextTable table(header);
-    for (const LongBenchSummary::Row& row : summary.rows) {
-      std::vector<std::string> cells = {row.task};
-      for (const Figure& figure : row.buckets) cells.push_back(text_of(figure.score));
-      cells.push_back(text_of(row.all.score));
-      table.add_row(cells);
-    }
-    table.add_rule();
-    std::vector<std::string> average = {"average"};
-    for (const auto& figure : summary.average) average.push_back(text_of(figure));
-    average.push_back(text_of(summary.average_of_all));
-    table.add_row(average);
-    fmt::print("{}density {:.4f}\n\n", table.to_string(), results.density(contender.name, 0));
-  }
+std::shared_ptr<const Tokenizer> tokenizer_of(const std::string& folder) {
+  auto tokenizer = open_tokenizer(folder, load_model_config(folder));
+  if (tokenizer == nullptr) fail("{} has no tokenizer.json or vocab.json", folder);
+  return tokenizer;
 }
 
 }  // namespace
@@ -209,37 +210,53 @@ int eval_ruler_command(const EvalRulerOptions& options) {
   check_choices(options.methods, options.selection);
   const std::vector<std::string> names = ruler_names(options);
   check_ruler_tasks(options, names);
+  (void)summary_path(options);
+  const std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(options.model.model);
+  const PromptTemplate prompt_template =
+      !options.data.empty() ? PromptTemplate::kBase : template_of(options, PromptTemplate::kMetaLlama3);
+  for (const int64_t length :
+       options.lengths) {  // one of each says whether it fits, and whether files are whole
+    for (const std::string& name : names)
+      ruler_samples(options, name, length, *tokenizer, prompt_template, 1);
+  }
+
   const int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
   // Files of RULER's scripts were made by other tokenizers' counts: they may be a little longer here.
   EvalModel model(options.model, options.data.empty() ? longest : longest + longest / 4 + 1024);
-  if (model.tokenizer() == nullptr) fail("{} has no tokenizer.json or vocab.json", options.model.model);
-  const PromptTemplate prompt_template =
-      template_of(options.prompt_template, *model.tokenizer(), PromptTemplate::kMetaLlama3);
   const std::vector<Contender> contenders = contenders_of(options, model);
-  Json settings = settings_of(options, contenders);
-  settings["template"] = prompt_template_name(prompt_template);
-  settings["seed"] = options.seed;
+  Json settings = settings_of(options, prompt_template, contenders);
+  settings["seed"] = options.data.empty() ? Json(options.seed.value_or(kRulerSeed)) : Json();
   settings["data"] = options.data;
-  settings["haystack"] = options.haystack;
-  settings["squad"] = options.squad;
-  settings["hotpotqa"] = options.hotpotqa;
+  for (const auto& [key, file] :
+       {std::pair{"haystack", options.haystack}, {"squad", options.squad}, {"hotpotqa", options.hotpotqa}})
+    settings[key] = text_checksum(file);
   TaskResults results(options.results, "ruler", settings.dump());
   Generator generator(model, methods_of(contenders));
+  std::vector<RulerScores> all;
   for (const int64_t length : options.lengths) {
+    RulerScores at{.length = length, .scores = std::vector<ContenderScores>(contenders.size())};
     for (const std::string& name : names) {
       const std::vector<TaskSample> samples =
-          ruler_samples(options, name, length, *model.tokenizer(), prompt_template);
-      run_tasks(model, generator, contenders, samples, length, results);
+          ruler_samples(options, name, length, *tokenizer, prompt_template, options.samples);
+      if (!options.write.empty()) {
+        const fs::path folder = folder_of(options.write, options, length);
+        fs::create_directories(folder);
+        write_ruler_file(folder / (name + ".jsonl"), samples);
+      }
+      run_tasks(model, generator, contenders, samples, length, results, at.scores);
       log::info("{} at {} tokens: {} samples", name, length, samples.size());
     }
+    fmt::print("{}\n", ruler_table(contenders, at));
+    std::fflush(stdout);
+    all.push_back(std::move(at));
   }
-  print_ruler(contenders, options.lengths, results);
-  fmt::print("answers: {}\n", options.results);
+  write_summary(options, ruler_json(settings.dump(), contenders, all));
   return 0;
 }
 
 int eval_longbench_command(const EvalLongBenchOptions& options) {
   check_choices(options.methods, options.selection);
+  (void)summary_path(options);
   constexpr int64_t kPublishedRoom = 500;
   std::vector<std::string> names = options.tasks;
   if (names.empty()) {
@@ -252,32 +269,38 @@ int eval_longbench_command(const EvalLongBenchOptions& options) {
     fail_usage("{} has {} positions, no more than answers are left room for: give --max-prompt-tokens",
                options.model.model, config.max_position_embeddings);
   }
+  const PromptTemplate prompt_template = template_of(options, PromptTemplate::kLlama31);
+  const std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(options.model.model);
+  const auto samples_of = [&](const std::string& name) {
+    std::vector<TaskSample> samples = read_longbench(
+        {.folder = options.data, .prompt_template = prompt_template, .max_prompt_tokens = most_prompt}, name,
+        *tokenizer);
+    if (options.samples > 0 && static_cast<int64_t>(samples.size()) > options.samples)
+      samples.resize(options.samples);
+    return samples;
+  };
   int64_t longest_answer = 0;
-  for (const std::string& name : names)
+  for (const std::string& name : names) {
     longest_answer = std::max(longest_answer, longbench_task(name).tokens_to_generate);
+    find_longbench_file(options.data, name);
+  }
   constexpr int64_t kTemplateTokens = 256;
   EvalModel model(options.model, most_prompt + kTemplateTokens + longest_answer);
-  if (model.tokenizer() == nullptr) fail("{} has no tokenizer.json or vocab.json", options.model.model);
-  const PromptTemplate prompt_template =
-      template_of(options.prompt_template, *model.tokenizer(), PromptTemplate::kLlama31);
   const std::vector<Contender> contenders = contenders_of(options, model);
-  Json settings = settings_of(options, contenders);
-  settings["template"] = prompt_template_name(prompt_template);
+  Json settings = settings_of(options, prompt_template, contenders);
   settings["data"] = options.data;
   settings["max_prompt_tokens"] = most_prompt;
   TaskResults results(options.results, "longbench", settings.dump());
   Generator generator(model, methods_of(contenders));
+  std::vector<ContenderScores> scores(contenders.size());
   for (const std::string& name : names) {
-    std::vector<TaskSample> samples = read_longbench(
-        {.folder = options.data, .prompt_template = prompt_template, .max_prompt_tokens = most_prompt}, name,
-        *model.tokenizer());
-    if (options.samples > 0 && static_cast<int64_t>(samples.size()) > options.samples)
-      samples.resize(options.samples);
-    run_tasks(model, generator, contenders, samples, 0, results);
+    const std::vector<TaskSample> samples = samples_of(name);
+    run_tasks(model, generator, contenders, samples, 0, results, scores);
     log::info("{}: {} samples", name, samples.size());
   }
-  print_longbench(contenders, results);
-  fmt::print("answers: {}\n", options.results);
+  for (size_t c = 0; c < contenders.size(); ++c)
+    fmt::print("{}\n", longbench_table(contenders[c], scores[c]));
+  write_summary(options, longbench_json(settings.dump(), contenders, scores));
   return 0;
 }
 

@@ -25,10 +25,6 @@ std::vector<double> all_values(const std::vector<const PerplexityRow*>& rows, He
   return values;
 }
 
-std::string setting_name(const PerplexityRow& row) {
-  return row.rule + " " + value_text(row);
-}
-
 /// One row of pictures, a setting each, with a common range.
 std::string panels(const std::string& id, const std::vector<const PerplexityRow*>& rows, HeadValues which,
                    const std::string& what, double low, double high) {
@@ -37,9 +33,9 @@ std::string panels(const std::string& id, const std::vector<const PerplexityRow*
     if ((rows[i]->*which).empty()) continue;
     const std::string mean =
         percent(which == &PerplexityRow::density_by_head ? rows[i]->density : rows[i]->recall);
-    out += fmt::format("<div><p><b>{}</b> mean {} %</p>{}</div>\n", escape(setting_name(*rows[i])), mean,
+    out += fmt::format("<div><p><b>{}</b> mean {} %</p>{}</div>\n", escape(rows[i]->label), mean,
                        render({.id = fmt::format("{}-{}", id, i),
-                               .title = fmt::format("{} by layer and head, {}", what, setting_name(*rows[i])),
+                               .title = fmt::format("{} by layer and head, {}", what, rows[i]->label),
                                .values = rows[i]->*which,
                                .low = low,
                                .high = high}));
@@ -54,7 +50,7 @@ std::string head_table(const std::vector<const PerplexityRow*>& rows, HeadValues
   size_t heads = 0;
   for (const PerplexityRow* row : rows) {
     for (size_t layer = 0; layer < (row->*which).size(); ++layer) {
-      std::vector<std::string> cells = {setting_name(*row), fmt::format("{}", layer)};
+      std::vector<std::string> cells = {row->label, fmt::format("{}", layer)};
       for (const double value : (row->*which)[layer]) cells.push_back(percent(value));
       heads = std::max(heads, cells.size() - 2);
       table.rows.push_back(std::move(cells));

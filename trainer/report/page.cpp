@@ -102,10 +102,11 @@ std::string missing_parts(const Report& report) {
         "the run's folder, <code>seer-train report RUN --out FILE</code>.</p>\n";
   }
   if (report.perplexity.empty()) {
-    out +=
-        "<p class=\"missing\">No perplexity, speed-up or baselines: <code>seer-train eval ppl --model MODEL "
-        "--gates GATES --data HELDOUT</code> measures them and writes the eval-ppl.json that this page "
-        "reads.</p>\n";
+    out += fmt::format(
+        "<p class=\"missing\">No perplexity, speed-up or baselines: <code>seer-train eval ppl --model "
+        "MODEL --gates GATES --data HELDOUT --json {}/eval-ppl.json</code> measures them into the file "
+        "that this page reads.</p>\n",
+        escape(report.subject));
   }
   if (report.maps.empty()) {
     out +=

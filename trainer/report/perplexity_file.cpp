@@ -37,6 +37,8 @@ class Object {
     if (!value.is_string()) wrong(key, "a text");
     return value.get<std::string>();
   }
+  /// Of what older files do not have.
+  std::string text_if_there(const char* key) const { return json_.contains(key) ? text(key) : ""; }
   /// Of what the table can do without: null reads as empty.
   std::string text_or_null(const char* key) const { return at(key).is_null() ? "" : text(key); }
   int64_t positive(const char* key) const {
@@ -113,6 +115,7 @@ PerplexityRow read_row(const Object& json) {
   PerplexityRow row{.method = json.text("method"),
                     .rule = json.text("rule"),
                     .value = json.finite_or_null("value"),
+                    .label = json.text_if_there("label"),
                     .density = json.share("density"),
                     .perplexity = json.positive_measured("perplexity"),
                     .change = json.measured("change", -1, std::numeric_limits<double>::max()),
@@ -125,6 +128,8 @@ PerplexityRow read_row(const Object& json) {
   if (std::find(kRules.begin(), kRules.end(), row.rule) == kRules.end()) {
     json.wrong("rule", fmt::format("one of {}", fmt::join(kRules, ", ")));
   }
+  if (row.label.empty())
+    row.label = std::isnan(row.value) ? row.rule + " by head" : fmt::format("{} {}", row.rule, row.value);
   return row;
 }
 

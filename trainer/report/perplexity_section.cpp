@@ -62,9 +62,9 @@ Series empty_series(const PerplexityRow& row, bool name_rule) {
 }
 
 std::string tip_of(const PerplexityRow& row, const std::string& name) {
-  std::string tip = fmt::format("{}, {} {}: {} % kept, perplexity {} ({} %), recall {} %", name, row.rule,
-                                value_text(row), percent(row.density), fixed(row.perplexity, 2),
-                                percent(row.change, 2), percent(row.recall));
+  std::string tip = fmt::format("{}, {}: {} % kept, perplexity {} ({} %), recall {} %", name, row.label,
+                                percent(row.density), fixed(row.perplexity, 2), percent(row.change, 2),
+                                percent(row.recall));
   if (std::isfinite(row.speedup)) tip += fmt::format(", prefill {}×", fixed(row.speedup, 2));
   return tip;
 }
@@ -227,14 +227,14 @@ std::string speed_figure(const std::string& id, const PerplexityLength& length, 
 
 std::string rows_table(const PerplexityLength& length) {
   Table table{.summary = fmt::format("Numbers: {} tokens", grouped(length.length)),
-              .headers = {"method", "rule", "value", "density, %", "perplexity", "above dense, %",
-                          "recall, %", "prefill, s", "speed-up, ×"}};
-  table.rows.push_back({"dense", "", "", "100", fixed(length.dense_perplexity, 2), "0", "100",
+              .headers = {"method", "rule", "density, %", "perplexity", "above dense, %", "recall, %",
+                          "prefill, s", "speed-up, ×"}};
+  table.rows.push_back({"dense", "", "100", fixed(length.dense_perplexity, 2), "0", "100",
                         significant(length.dense_prefill_seconds, 3), "1"});
   for (const PerplexityRow& row : length.rows) {
-    table.rows.push_back({row.method, row.rule, value_text(row), percent(row.density, 2),
-                          fixed(row.perplexity, 2), percent(row.change, 2), percent(row.recall),
-                          significant(row.prefill_seconds, 3), fixed(row.speedup, 2)});
+    table.rows.push_back({row.method, row.label, percent(row.density, 2), fixed(row.perplexity, 2),
+                          percent(row.change, 2), percent(row.recall), significant(row.prefill_seconds, 3),
+                          fixed(row.speedup, 2)});
   }
   return to_html(table);
 }
@@ -263,10 +263,6 @@ std::string length_part(const std::string& id, const PerplexityLength& length) {
 }
 
 }  // namespace
-
-std::string value_text(const PerplexityRow& row) {
-  return std::isnan(row.value) ? "by head" : fmt::format("{:g}", row.value);
-}
 
 std::string perplexity_section(const Report& report) {
   if (report.perplexity.empty()) return "";

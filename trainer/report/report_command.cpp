@@ -34,12 +34,20 @@ std::string gates_of(const ReportOptions& options) {
   return (all / found.front()).string();
 }
 
+/// In a run's folder; beside a gates folder, which holds nothing but gates.
+std::string default_page(const fs::path& source) {
+  if (folder_kind(source) == FolderKind::kRun) return (source / "report.html").string();
+  const fs::path folder = source.has_filename() ? source : source.parent_path();
+  return folder.string() + "-report.html";
+}
+
 /// What cannot be, said before anything is computed.
 void check_flags(const ReportOptions& options) {
   const SelectionFlags& selection = options.selection;
   if (options.model.model.empty() != options.held_out.data.empty())
     fail_usage("maps of the attention need --model and --data, both");
-  if (options.model.model.empty() && (selection.any() || !options.heads.empty() || !options.gate.empty()))
+  if (options.model.model.empty() &&
+      (selection.any_rule() || selection.any_forced() || !options.heads.empty() || !options.gate.empty()))
     fail_usage("--heads, --gate and the rule say what maps of the attention show: add --model and --data");
   if (selection.by_head() || selection.dense_layers > 0)
     fail_usage("maps show one rule for all heads: leave --values, --calibrated and --dense-layers out");
@@ -49,12 +57,13 @@ void check_flags(const ReportOptions& options) {
 std::vector<report::BlockMap> maps_of(const ReportOptions& options) {
   EvalModelOptions opened = options.model;
   opened.gates = gates_of(options);
+  const ModelConfig config = load_model_config(opened.model);
+  const std::vector<int32_t> text =
+      held_out_sequence(options.held_out, config, open_tokenizer(opened.model, config), options.length);
   EvalModel model(opened, options.length);
   const SelectionRule rule = one_rule_for("gate", options.selection, model.gates());
-  const auto windows =
-      held_out_windows(options.held_out, model, held_out_documents(options.held_out, model), options.length);
   const std::vector<HeadPlace> heads = parse_heads(options.heads, model.config());
-  return compute_block_maps(model, windows.front(), rule, heads);
+  return compute_block_maps(model, text, rule, heads);
 }
 
 }  // namespace
@@ -71,8 +80,9 @@ int report_command(const ReportOptions& options) {
   }
   const std::string version = version_text();
   report.generator = "Written by " + version.substr(0, version.find('\n'));
-  write_file_atomically(options.out, report::render_page(report));
-  fmt::print("{}\n", options.out);
+  const std::string out = options.out.empty() ? default_page(options.source) : options.out;
+  write_file_atomically(out, report::render_page(report));
+  fmt::print("{}\n", out);
   return 0;
 }
 

@@ -25,6 +25,7 @@ struct PerplexityRow {
   std::string method;  ///< gate, oracle, or a training-free baseline: minmax, mean, window, ...
   std::string rule;    ///< nz_ratio, threshold, token_budget or top_p
   double value = 0;    ///< The rule's parameter; NaN: every head has its own
+  std::string label;   ///< "nz_ratio 0.1, sink 1": with what is kept besides
   double density = 0;  ///< Kept share of the causal blocks
   double perplexity = 0;
   double change = 0;  ///< perplexity / dense perplexity - 1

@@ -19,9 +19,6 @@ std::string heads_section(const Report& report);
 /// Ground truth beside the gate, block by block.
 std::string maps_section(const Report& report);
 
-/// The value of a row's rule: "0.1", or "by head".
-std::string value_text(const PerplexityRow& row);
-
 /// A chart with its title, a sentence on what one sees and what good looks like, and what belongs under it.
 std::string figure(const std::string& title, const std::string& sentence, const std::string& body);
 

@@ -19,11 +19,18 @@ struct Rows {
   std::vector<std::vector<float>> scores;
   std::vector<std::vector<float>> target;
   std::vector<bool> counts;
+  SelectionRule rule;  ///< What is kept at any threshold
 
   ThresholdCurve curve() const {
     ThresholdCurve curve;
-    for (size_t i = 0; i < scores.size(); ++i) curve.add_row(scores[i], target[i], counts[i]);
+    for (size_t i = 0; i < scores.size(); ++i) curve.add_row(scores[i], target[i], rule, counts[i]);
     return curve;
+  }
+
+  bool is_forced(size_t row, size_t block) const {
+    const auto back = static_cast<int64_t>(scores[row].size() - 1 - block);
+    return static_cast<int64_t>(block) < rule.sink_blocks || back < rule.local_blocks ||
+           (rule.always_diagonal && back == 0);
   }
 
   /// Shares of blocks and of mass.
@@ -39,7 +46,7 @@ struct Rows {
       double all = 0;
       double held = 0;
       for (size_t j = 0; j < scores[i].size(); ++j) {
-        const bool is_kept = j + 1 == scores[i].size() || std::exp(scores[i][j] - largest) / sum > threshold;
+        const bool is_kept = is_forced(i, j) || std::exp(scores[i][j] - largest) / sum > threshold;
         blocks += is_kept ? 1 : 0;
         held += is_kept ? target[i][j] : 0;
         all += target[i][j];
@@ -86,8 +93,9 @@ TEST(ThresholdCurve, IsTheLargestThresholdThatReachesTheTarget) {
   const auto best_of_bins = [&](double best) {  // smaller p are one bin
     return best < std::exp2(-ThresholdCurve::kOctaves) ? 0 : best / bin;
   };
-  for (const double spread : {0.5, 3.0, 12.0}) {
-    const Rows rows = random_rows(1, spread);
+  for (const double spread : {0.5, 3.0, 12.0, 3.5}) {
+    Rows rows = random_rows(1, spread);
+    if (spread == 3.5) rows.rule = {.always_diagonal = false, .sink_blocks = 1, .local_blocks = 2};
     const ThresholdCurve curve = rows.curve();
     const std::vector<float> thresholds = rows.probabilities();
     for (const double wanted : {0.15, 0.3, 0.5, 0.8, 0.95}) {
@@ -160,12 +168,12 @@ TEST_F(Calibration, ReachesItsTargetInEveryHead) {
   for (const CalibrationTarget& target :
        {CalibrationTarget{.density = 0.3}, CalibrationTarget{.density = 0.7},
         CalibrationTarget{.recall = 0.8}}) {
-    const auto thresholds = calibrate_thresholds(model, windows, target);
+    // With a first block that is kept besides, its share is part of the target.
+    const SelectionRule rule{
+        .by = SelectBy::kThreshold, .value = 0, .sink_blocks = target.density == 0.7 ? 1 : 0};
+    const auto thresholds = calibrate_thresholds(model, windows, target, rule);
     RecallPass pass(model.backend(), model.config(), model.weights(), model.gates(), kLength,
-                    model.block_size(),
-                    {{.method = ScoringMethod{},
-                      .rule = {.by = SelectBy::kThreshold, .value = 0},
-                      .values = thresholds}});
+                    model.block_size(), {{.method = ScoringMethod{}, .rule = rule, .values = thresholds}});
     for (const auto& window : windows) pass.add(window);
     const RecallResult reached = pass.results().front();
     const auto& measured = target.recall > 0 ? reached.recall : reached.density;

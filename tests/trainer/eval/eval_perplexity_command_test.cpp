@@ -142,8 +142,9 @@ TEST_F(EvalCommand, CalibratedThresholdsReachTheirDensity) {
   expect_success(result);
   EXPECT_THAT(result.out, AllOf(HasSubstr("least head"), HasSubstr("--calibrated")));
   Json after = json("calibrated/config.json");
-  ASSERT_EQ(after["seer_train_thresholds"].size(), 4U);
-  EXPECT_EQ(after["seer_train_thresholds"][3].size(), 4U);
+  ASSERT_EQ(after["seer_train_thresholds"]["thresholds"].size(), 4U);
+  EXPECT_EQ(after["seer_train_thresholds"]["thresholds"][3].size(), 4U);
+  const Json by_head = after["seer_train_thresholds"];
   after.erase("seer_train_thresholds");
   EXPECT_EQ(after, before) << "the other keys stay";
 
@@ -160,12 +161,95 @@ TEST_F(EvalCommand, CalibratedThresholdsReachTheirDensity) {
 
   // The same from a file.
   expect_success(run({"calibrate"}, {"--seq", "256", "--density", "0.4", "--to", path("thresholds.json")}));
-  EXPECT_EQ(json("thresholds.json")["thresholds"], json("calibrated/config.json")["seer_train_thresholds"]);
+  EXPECT_EQ(json("thresholds.json"), by_head);
   EXPECT_EQ(json("gates/config.json"), before);
   expect_success(
       perplexity({"--seq", "256", "--values", path("thresholds.json"), "--json", path("by_file.json")}));
   EXPECT_EQ(json("by_file.json")["lengths"][0]["rows"][0]["density_by_head"],
             json("calibrated.json")["lengths"][0]["rows"][0]["density_by_head"]);
+
+  // Beside others, which have a rule of their own; and as it was written before.
+  after["seer_train_thresholds"] = by_head["thresholds"];
+  write_file_atomically(path("calibrated/config.json"), after.dump());
+  expect_success(perplexity(
+      {"--seq", "256", "--calibrated", "--density", "0.3", "--json", path("beside.json")}, "calibrated"));
+  const report::Perplexity beside = report::read_perplexity(path("beside.json"));
+  ASSERT_EQ(beside.lengths[0].rows.size(), 3U);
+  EXPECT_EQ(beside.lengths[0].rows[0].density, row.density);
+  EXPECT_EQ(beside.lengths[0].rows[1].label, "nz_ratio 0.3");
+}
+
+TEST_F(EvalCommand, CalibrationKnowsWhatIsKeptBesides) {
+  copy_gates("with_sink");
+  expect_success(run({"calibrate"}, {"--seq", "256", "--density", "0.4", "--sink-blocks", "2"}, "with_sink"));
+  EXPECT_EQ(json("with_sink/config.json")["seer_train_thresholds"]["forced"]["sink_blocks"], 2);
+  expect_success(perplexity({"--seq", "256", "--calibrated", "--json", path("with_sink.json")}, "with_sink"));
+  const report::PerplexityRow row = report::read_perplexity(path("with_sink.json")).lengths[0].rows.at(0);
+  EXPECT_NEAR(row.density, 0.4, 0.05) << "the first blocks included";
+  EXPECT_EQ(row.label, "threshold by head, sink 2");
+}
+
+/// What the flags force shows in how much is kept: rows of 1 to 16 blocks, of which the rule keeps one, the diagonal.
+TEST_F(EvalCommand, FlagsKeepBlocksBesides) {
+  struct Case {
+    std::vector<std::string> flags;
+    double kept;  // of 136 blocks
+    std::string label;
+  };
+  const std::vector<Case> cases = {
+      {{}, 16, "nz_ratio 0.01"},
+      {{"--sink-blocks", "1"}, 1 + 15 * 2, "nz_ratio 0.01, sink 1"},
+      {{"--local-blocks", "3"}, 1 + 2 + 14 * 3, "nz_ratio 0.01, local 3"},
+      {{"--min-blocks", "2"}, 1 + 15 * 2, "nz_ratio 0.01, least 2"},
+      {{"--dense-last-rows", "3"}, 13 + 14 + 15 + 16, "nz_ratio 0.01, dense rows 3"},
+      {{"--last-block-dense"}, 14 + 15 + 16, "nz_ratio 0.01, dense rows 2"},
+      {{"--no-diagonal"}, 16, "nz_ratio 0.01, no diagonal"},
+      {{"--dense-layers", "2"}, (136 + 16) / 2.0, "nz_ratio 0.01, dense layers 2"},
+      {{"--sink-blocks", "1", "--no-diagonal"}, 16, "nz_ratio 0.01, sink 1, no diagonal"},
+  };
+  for (const Case& tested : cases) {
+    SCOPED_TRACE(tested.label);
+    std::vector<std::string> flags = {"--seq",     "256",         "--density", "0.01",
+                                      "--methods", "gate,oracle", "--json",    path("forced.json")};
+    flags.insert(flags.end(), tested.flags.begin(), tested.flags.end());
+    expect_success(perplexity(flags));
+    const auto rows = report::read_perplexity(path("forced.json")).lengths[0].rows;
+    EXPECT_NEAR(rows.at(0).density, tested.kept / 136, 1e-9);
+    EXPECT_EQ(rows[0].label, tested.label);
+    EXPECT_GE(rows[1].recall, rows[0].recall * (rows[1].density / rows[0].density) - 1e-9);
+  }
+  expect_success(perplexity({"--seq", "256", "--token-budget", "32", "--threshold", "0,1", "--block-top-p",
+                             "1", "--methods", "gate", "--json", path("rules.json")}));
+  const auto rows = report::read_perplexity(path("rules.json")).lengths[0].rows;
+  ASSERT_EQ(rows.size(), 4U);
+  EXPECT_EQ(rows[0].density, 1) << "any probability is above 0";
+  EXPECT_NEAR(rows[1].density, 16.0 / 136, 1e-9) << "none is above 1";
+  EXPECT_NEAR(rows[2].density, 31.0 / 136, 1e-9) << "two blocks of 16";
+  EXPECT_EQ(rows[3].density, 1);
+}
+
+TEST_F(EvalCommand, ValuesByHeadAreOfAnyRule) {
+  Json values = Json::array();
+  for (int layer = 0; layer < 4; ++layer) values.push_back({0.01, 1, 0.01, 1});
+  write_file_atomically(path("ratios.json"), Json{{"rule", "nz_ratio"}, {"values", values}}.dump());
+  expect_success(perplexity({"--seq", "256", "--values", path("ratios.json"), "--methods", "gate,window",
+                             "--json", path("ratios_ppl.json")}));
+  const report::Perplexity read = report::read_perplexity(path("ratios_ppl.json"));
+  ASSERT_EQ(read.lengths[0].rows.size(), 2U);
+  for (const report::PerplexityRow& row : read.lengths[0].rows) {
+    EXPECT_EQ(row.label, "nz_ratio by head");
+    for (const std::vector<double>& layer : row.density_by_head) {
+      EXPECT_NEAR(layer.at(0), 16.0 / 136, 1e-9);
+      EXPECT_EQ(layer.at(1), 1);
+    }
+  }
+}
+
+TEST_F(EvalCommand, ATextThatIsTooShortIsToldBeforeAnythingIsMeasured) {
+  write_npy(path("one.npy"), random_ids(1, 300, 4000));
+  const ProcessResult result = perplexity({"--seq", "128,4096", "--data", path("one.npy")});
+  expect_refusal(result, kFailure, {"--seq 4096"});
+  EXPECT_THAT(result.err, testing::Not(HasSubstr("perplexity")));
 }
 
 TEST_F(EvalCommand, RefusesWhatItCannotDo) {
@@ -178,9 +262,20 @@ TEST_F(EvalCommand, RefusesWhatItCannotDo) {
                  {"--threshold -0.1", "from 0 and up to 1"});
   expect_refusal(perplexity({"--seq", "1"}), kUsage, {"--seq 1", "at least 2"});
   expect_refusal(perplexity({"--seq", "128", "--calibrated"}), kFailure,
-                 {"seer_train_thresholds", "4 layers of 4"});
-  expect_refusal(perplexity({"--seq", "128", "--calibrated", "--density", "0.1"}), kUsage, {"--calibrated"});
-  expect_refusal(perplexity({"--seq", "128", "--calibrated", "--methods", "window"}), kUsage, {"window"});
+                 {"seer_train_thresholds", "seer-train calibrate"});
+  expect_refusal(perplexity({"--seq", "128", "--calibrated", "--values", nano_held_out().string()}), kUsage,
+                 {"--values and --calibrated"});
+  expect_refusal(perplexity({"--seq", "128", "--density", "0.1", "--values", nano_held_out().string()}),
+                 kUsage, {"--values is the rule"});
+  expect_refusal(perplexity({"--seq", "128", "--calibrated", "--methods", "window"}), kUsage,
+                 {"window needs a --density"});
+  // Scores that are no probabilities.
+  expect_refusal(perplexity({"--seq", "128", "--threshold", "0.1", "--methods", "window"}), kUsage,
+                 {"window has no probabilities", "--density"});
+  expect_refusal(perplexity({"--seq", "128", "--block-top-p", "0.9", "--methods", "random"}), kUsage,
+                 {"random"});
+  expect_refusal(perplexity({"--seq", "128", "--threshold", "0.1", "--methods", "antidiagonal8"}), kUsage,
+                 {"antidiagonal8", "--block-top-p"});
   write_npy(path("short.npy"), random_ids(1, 100, 4000));
   expect_refusal(perplexity({"--seq", "128", "--data", path("short.npy")}), kFailure, {"--seq", "--data"});
   expect_refusal(perplexity({"--data", path("nothing.jsonl")}), kFailure, {"nothing.jsonl"});
@@ -192,10 +287,14 @@ TEST_F(EvalCommand, RefusesThresholdsOfTheWrongShape) {
     expect_refusal(perplexity({"--seq", "128", "--values", path("values.json")}), kFailure, parts);
   };
   refused("{", {"values.json"});
-  refused("{}", {"values.json", "thresholds", "4 layers of 4"});
+  refused("{}", {"values.json", "\"rule\"", "\"thresholds\""});
+  refused(R"({"rule": "ratio", "values": []})", {"\"rule\" is \"ratio\"", "nz_ratio"});
+  refused(R"({"values": []})", {"\"rule\" is missing"});
+  refused(R"({"rule": "nz_ratio", "values": [[1,1,1,1],[1,1,1,1],[1,0,1,1],[1,1,1,1]]})",
+          {"layer 2 has 0", "above 0 and up to 1", "4 layers of 4"});
   refused(R"({"thresholds": [[0.1, 0.1, 0.1, 0.1]]})", {"1 layers"});
   refused(R"({"thresholds": [[0,0,0,0],[0,0,0,0],[0,0,0],[0,0,0,0]]})", {"layer 2 has 3 entries"});
-  refused(R"({"thresholds": [[0,0,0,0],[0,0,0,1.0],[0,0,0,0],[0,0,0,0]]})", {"layer 1 has 1.0"});
+  refused(R"({"thresholds": [[0,0,0,0],[0,0,0,1.5],[0,0,0,0],[0,0,0,0]]})", {"layer 1 has 1.5"});
 }
 
 TEST_F(EvalCommand, CalibrateRefuses) {

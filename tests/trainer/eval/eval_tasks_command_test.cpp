@@ -21,8 +21,10 @@ class EvalTasks : public testing::Test {
  protected:
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   ProcessResult run(const std::string& benchmark, const std::vector<std::string>& more) const {
-    std::vector<std::string> command = {"eval",      benchmark, "--model",   nano_model().string(),
-                                        "--threads", "1",       "--results", path("answers.jsonl")};
+    std::vector<std::string> command = {"eval",      benchmark, "--model", nano_model().string(),
+                                        "--threads", "1"};
+    if (std::find(more.begin(), more.end(), "--results") == more.end())
+      command.insert(command.end(), {"--results", path("answers.jsonl")});
     command.insert(command.end(), more.begin(), more.end());
     return seer_train(command);
   }
@@ -57,7 +59,7 @@ TEST_F(EvalTasks, RulerIsAnsweredOnce) {
   write_file_atomically(path("answers.jsonl"), all.substr(0, end));
   const ProcessResult part = ruler({"--density", "0.3"}, "vt");
   expect_success(part);
-  EXPECT_THAT(part.out, ContainsRegex("cwe[^\n]*[0-9.]+[ |]+-")) << "dense has a score, the gate none";
+  EXPECT_THAT(part.out, testing::Not(HasSubstr("cwe"))) << "not everyone's, and not asked for";
   EXPECT_EQ(answers(), all.substr(0, end));
   // The file goes on as if nothing had happened.
   const ProcessResult resumed = ruler({"--density", "0.3"});
@@ -68,7 +70,59 @@ TEST_F(EvalTasks, RulerIsAnsweredOnce) {
   const std::string more = answers();
   EXPECT_EQ(std::count(more.begin(), more.end(), '\n'), 1 + 2 * 2 * 3);
   expect_refusal(ruler({"--density", "0.3", "--seed", "1"}), kUsage, {"seed was 42, now 1"});
-  expect_refusal(ruler({"--density", "0.3", "--sink-blocks", "2"}), kUsage, {"sink_blocks was 0, now 2"});
+  // As do other blocks that are kept besides, under a name that says so.
+  expect_success(ruler({"--density", "0.3", "--sink-blocks", "2"}, "vt"));
+  EXPECT_THAT(answers(), HasSubstr("gate nz_ratio 0.3, sink 2"));
+  const Json summary = Json::parse(read_text_file(path("answers.json")));
+  EXPECT_EQ(summary["kind"], "task_summary");
+  ASSERT_EQ(summary["contenders"].size(), 2U);
+  const Json& gate = summary["contenders"][1];
+  EXPECT_EQ(gate["name"], "gate nz_ratio 0.3, sink 2");
+  EXPECT_EQ(gate["lengths"][0]["length"], 1024);
+  EXPECT_EQ(gate["lengths"][0]["tasks"]["vt"]["samples"], 2);
+  EXPECT_EQ(gate["lengths"][0]["tasks"].size(), 1U);
+  EXPECT_LT(gate["lengths"][0]["density"], 1);
+}
+
+TEST_F(EvalTasks, GeneratedSamplesCanBeWrittenAndReadAgain) {
+  const ProcessResult made =
+      run("ruler", {"--seq", "1024", "--tasks", "cwe", "--samples", "2", "--write-samples",
+                    path("samples/1024"), "--results", path("made.jsonl")});
+  expect_success(made);
+  const ProcessResult read =
+      run("ruler", {"--seq", "1024", "--data", path("samples/1024"), "--results", path("read.jsonl")});
+  expect_success(read);
+  EXPECT_EQ(read.out.substr(0, read.out.find("answers:")), made.out.substr(0, made.out.find("answers:")));
+}
+
+TEST_F(EvalTasks, OtherGatesUnderTheSameNameAreOtherSettings) {
+  write_random_gates(path("gates"), nano_model());
+  expect_success(ruler({"--density", "0.3"}, "vt", 1));
+  std::filesystem::remove_all(path("gates"));
+  write_random_gates(path("gates"), nano_model(), /*block_size=*/32);
+  expect_refusal(ruler({"--density", "0.3"}, "vt", 1), kUsage, {"gates_checksum was"});
+}
+
+TEST_F(EvalTasks, RulersOwnFiles) {
+  std::string lines;
+  for (int i = 0; i < 3; ++i)
+    lines +=
+        Json{{"index", i}, {"input", "Name the ship."}, {"outputs", {"Pequod"}}, {"length", 9}}.dump() + "\n";
+  for (const char* length : {"256", "512"}) {
+    std::filesystem::create_directories(path(std::string("data/") + length));
+    write_file_atomically(path(std::string("data/") + length + "/vt.jsonl"), lines);
+  }
+  const std::vector<std::string> both = {"--seq", "256,512", "--data", path("data")};
+  const ProcessResult result = run("ruler", both);
+  expect_success(result);
+  EXPECT_THAT(result.out, AllOf(HasSubstr("256 tokens"), HasSubstr("512 tokens"), ContainsRegex("vt +3")));
+  EXPECT_THAT(result.out, testing::Not(HasSubstr("cwe"))) << "has no file";
+  expect_success(run("ruler", {"--seq", "256", "--data", path("data/256"), "--samples", "2", "--results",
+                               path("two.jsonl")}));
+  const std::string two = read_text_file(path("two.jsonl"));
+  EXPECT_EQ(std::count(two.begin(), two.end(), '\n'), 1 + 2);
+  expect_refusal(run("ruler", {"--data", path("data/256"), "--seed", "1"}), kUsage, {"--data", "complete"});
+  expect_refusal(run("ruler", {"--data", path("data")}), kFailure, {"no file of a RULER task"});
 }
 
 TEST_F(EvalTasks, AnotherCalibrationIsAnotherSetting) {
@@ -83,15 +137,19 @@ TEST_F(EvalTasks, AnotherCalibrationIsAnotherSetting) {
   expect_success(ruler(flags, "vt", 1));
   expect_success(ruler(flags, "vt", 1));
   calibrate("0.6");
-  expect_refusal(ruler(flags, "vt", 1), kUsage, {"thresholds_by_head was"});
+  expect_refusal(ruler(flags, "vt", 1), kUsage, {"values_by_head was"});
 }
 
 TEST_F(EvalTasks, RulerRefuses) {
-  expect_refusal(run("ruler", {"--no-dense", "--seq", "512", "--tasks", "vt"}), kUsage, {"nothing to run"});
-  expect_refusal(run("ruler", {"--methods", "window", "--seq", "512", "--tasks", "vt"}), kUsage,
+  expect_refusal(run("ruler", {"--no-dense", "--seq", "1024", "--tasks", "cwe"}), kUsage, {"nothing to run"});
+  expect_refusal(run("ruler", {"--methods", "window", "--seq", "1024", "--tasks", "cwe"}), kUsage,
                  {"method window needs a --density", "--density"});
   expect_refusal(run("ruler", {"--methods", "windows", "--seq", "512"}), kUsage, {"windows"});
   expect_refusal(run("ruler", {"--seq", "512", "--tasks", "vtt"}), kUsage, {"vtt"});
+  expect_refusal(run("ruler", {"--seq", "1024", "--tasks", "cwe", "--results", path("a.json")}), kUsage,
+                 {"a.json", ".jsonl"});
+  expect_refusal(run("ruler", {"--seq", "1024,130", "--tasks", "cwe"}), kFailure,
+                 {"cwe", "does not fit in 130"});
   // What needs no model is said before one is loaded: here there is none.
   std::filesystem::create_directories(path("empty"));
   const auto without_model = [&](const std::vector<std::string>& more) {
@@ -136,9 +194,33 @@ TEST_F(EvalTasks, LongBenchByLength) {
   EXPECT_EQ(run("longbench", flags).out, first.out);
   EXPECT_EQ(answers(), all);
 
-  expect_refusal(run("ruler", {"--seq", "512"}), kUsage, {"answers.jsonl", "other results"});
+  expect_refusal(run("ruler", {"--seq", "2048", "--tasks", "cwe"}), kUsage,
+                 {"answers.jsonl", "other results"});
   std::filesystem::create_directories(path("empty"));
   expect_refusal(run("longbench", {"--data", path("empty")}), kFailure, {"empty"});
+}
+
+TEST_F(EvalTasks, AnAnswerOfSamsumIsOneLine) {
+  std::filesystem::create_directories(path("data"));
+  write_file_atomically(path("data/samsum_e.jsonl"),
+                        Json{{"input", "Dialogue: A: Hello.\n"},
+                             {"context", "Dialogue: B: Hi.\nSummary: B greets.\n"},
+                             {"answers", {"A greets."}},
+                             {"length", 10},
+                             {"dataset", "samsum"},
+                             {"language", "en"},
+                             {"all_classes", nullptr},
+                             {"_id", "0"}}
+                                .dump() +
+                            "\n");
+  expect_success(run("longbench", {"--data", path("data"), "--max-prompt-tokens", "300"}));
+  const std::string text = answers();
+  const Json answer = Json::parse(text.substr(text.find('\n') + 1));
+  EXPECT_FALSE(answer["prediction"].get<std::string>().empty());
+  EXPECT_EQ(answer["prediction"].get<std::string>().find('\n'), std::string::npos);
+  const Json summary = Json::parse(read_text_file(path("answers.json")));
+  EXPECT_EQ(summary["contenders"][0]["tasks"]["samsum"]["0-4k"]["samples"], 1);
+  EXPECT_TRUE(summary["contenders"][0]["tasks"]["samsum"]["8k+"]["score"].is_null());
 }
 
 TEST_F(EvalTasks, LongBenchNeedsRoomForAnswers) {

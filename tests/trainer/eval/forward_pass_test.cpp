@@ -217,6 +217,26 @@ TEST_F(TinyForwardPass, ASparsePrefillFillsTheCacheAlike) {
   EXPECT_EQ(cache.length(), kTokens);
 }
 
+/// The next token attends to all keys of a sparse prefill, which are not the dense one's: as in one sparse prefill whose last
+/// block row, of that token alone, is dense.
+TEST_F(TinyForwardPass, DecodingGoesOnBehindASparsePrefill) {
+  constexpr int64_t kPrompt = 12 * kBlock;
+  Opened model(model_, kTokens, {{.kind = Kind::kMinMaxBound}});
+  AttentionPlan sparse = plan(Kind::kMinMaxBound, 1);
+  sparse.rule = {.by = SelectBy::kTokenBudget, .value = 2 * kBlock};
+  KvCache cache = model.cache(kTokens);
+  model->prefill(std::span(ids_).first(kPrompt), sparse, &cache);
+  model->decode(ids_[kPrompt], cache);
+  const std::vector<float> decoded = model->last_logits();
+
+  const auto together = std::span(ids_).first(kPrompt + 1);
+  sparse.rule.dense_last_rows = 1;
+  const std::vector<float> expected = model.logits_after(together, sparse);
+  EXPECT_LE(relative_error(decoded, expected), tolerance(1e-5));
+  EXPECT_GT(relative_error(decoded, model.logits_after(together)), 100 * relative_error(decoded, expected))
+      << "a dense prefill leaves other keys";
+}
+
 TEST_F(TinyForwardPass, RefusesWhatDoesNotFit) {
   Opened model(model_, 100);
   KvCache cache = model.cache(50);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "data/chat_template.h"
+#include "data/tasks/prompt.h"
 #include "src/io/atomic_file.h"
 #include "tests/trainer/eval/eval_files.h"
 #include "tests/trainer/tiny_run.h"
@@ -76,6 +77,50 @@ TEST_F(GenerateCommand, ChatsInTheModelsFormat) {
       expected(render_chat(*format, std::span(messages).subspan(1), true), {.add_special_tokens = false}));
 }
 
+TEST_F(GenerateCommand, ChatsByTheModelsOwnTemplate) {
+  const std::string model = (folder_ / "model").string();
+  std::filesystem::copy(nano_model(), model, std::filesystem::copy_options::recursive);
+  const auto chat = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> command = {"generate",         "--model", model,      "--threads", "1",
+                                        "--max-new-tokens", "12",      "--prompt", kPrompt};
+    command.insert(command.end(), more.begin(), more.end());
+    return seer_train(command);
+  };
+  const auto expect_template = [&](const ProcessResult& result, PromptTemplate name,
+                                   std::optional<std::string_view> system = std::nullopt) {
+    expect_success(result);
+    EXPECT_EQ(result.out,
+              expected(apply_template(name, kPrompt, system),
+                       {.add_special_tokens = name == PromptTemplate::kQwen25, .parse_special = true}));
+  };
+  write_file_atomically(model + "/chat_template.jinja",
+                        "{{ '<|start_header_id|>' }} Cutting Knowledge Date {{ '<|eot_id|>' }}");
+  expect_template(chat({"--chat"}), PromptTemplate::kLlama31);
+  expect_template(chat({"--chat", "--system", "Be brief."}), PromptTemplate::kLlama31, "Be brief.");
+  expect_template(chat({"--template", "qwen2.5"}), PromptTemplate::kQwen25);
+  expect_refusal(chat({"--template", "llama-3", "--system", "Be brief."}), kUsage, {"llama-3", "no room"});
+  expect_refusal(chat({"--template", "llama"}), kUsage, {"\"llama\"", "meta-llama3"});
+  write_file_atomically(model + "/chat_template.jinja", "[INST] {{ message }} [/INST]");
+  expect_refusal(chat({"--chat"}), kUsage, {model, "--template"});
+}
+
+TEST_F(GenerateCommand, ForcedBlocksGoWithTheConfigsRule) {
+  write_random_gates(folder_ / "gates", nano_model());
+  std::string prompt;
+  for (int i = 0; i < 12; ++i) prompt += kPrompt;
+  const auto density = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> flags = {"--prompt", prompt, "--gates", (folder_ / "gates").string()};
+    flags.insert(flags.end(), more.begin(), more.end());
+    const ProcessResult result = run(flags);
+    expect_success(result);
+    return std::stod(result.err.substr(result.err.find("at density ") + 11, 6));
+  };
+  const double plain = density({});
+  EXPECT_GT(density({"--dense-last-rows", "4"}), plain);
+  EXPECT_GT(density({"--min-blocks", "7"}), plain);
+  EXPECT_EQ(density({"--dense-layers", "4"}), 1);
+}
+
 TEST_F(GenerateCommand, UsesGatesAsTheirConfigSays) {
   write_random_gates(folder_ / "gates", nano_model());
   std::string prompt;
@@ -97,6 +142,7 @@ TEST_F(GenerateCommand, Refuses) {
   expect_refusal(run({"--prompt", "a", "--prompt-file", "b"}), kUsage, {"two prompts"});
   expect_refusal(run({"--prompt-file", (folder_ / "none.txt").string()}), kFailure, {"none.txt"});
   expect_refusal(run({"--prompt", "a", "--density", "0.1"}), kUsage, {"--gates"});
+  expect_refusal(run({"--prompt", "a", "--sink-blocks", "1"}), kUsage, {"--gates"});
   expect_refusal(run({"--prompt", "a", "--method", "window"}), kUsage, {"method window needs a --density"});
   expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "0.1,0.2"}), kUsage,
                  {"one rule", "2"});

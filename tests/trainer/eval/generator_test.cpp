@@ -79,12 +79,17 @@ TEST_F(NanoGenerator, StopIdsEndItAndAreNoPartOfIt) {
 
   const Generation none = generate({.max_new_tokens = 12, .stop_ids = {whole.ids[0]}});
   EXPECT_TRUE(none.stopped && none.ids.empty() && none.text.empty());
-  const Generation later =
-      generate({.max_new_tokens = 12, .stop_ids_after_first = {whole.ids[0], whole.ids[at]}});
-  EXPECT_TRUE(later.stopped);
-  EXPECT_FALSE(later.ids.empty());
-  EXPECT_EQ(later.ids[0], whole.ids[0]);
-  EXPECT_LE(later.ids.size(), at);
+}
+
+TEST_F(NanoGenerator, WhatIsBannedIsNotFirst) {
+  const int32_t likeliest = generate({.max_new_tokens = 1}).ids.at(0);
+  const int32_t second = generate({.max_new_tokens = 1, .banned_first = {likeliest}}).ids.at(0);
+  EXPECT_NE(second, likeliest);
+  const Generation third =
+      generate({.max_new_tokens = 12, .stop_ids = {likeliest}, .banned_first = {second, likeliest, 1 << 30}});
+  ASSERT_FALSE(third.ids.empty()) << "the stop was banned from being first";
+  EXPECT_NE(third.ids[0], likeliest);
+  EXPECT_NE(third.ids[0], second);
 }
 
 TEST_F(NanoGenerator, StopTextsEndIt) {

@@ -1,6 +1,8 @@
 // Answers of a benchmark in their file: what is there stays, what is cut off goes, what is another's is refused.
 #include "trainer/eval/task_run.h"
 
+#include <regex>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -45,22 +47,23 @@ class TaskResultsFile : public testing::Test {
   const std::filesystem::path file_ = folder_ / "deeper/answers.jsonl";
 };
 
+bool has(const TaskResults& results, const TaskSample& sample, const std::string& contender,
+         int64_t size = 512) {
+  return results.find(sample, size, contender) != nullptr;
+}
+
 void expect_filled(const TaskResults& results) {
-  EXPECT_TRUE(results.has(sample_of("vt", 0), 512, "dense"));
-  EXPECT_TRUE(results.has(sample_of("vt", 1), 512, "dense"));
-  EXPECT_TRUE(results.has(sample_of("vt", 0), 512, "gate"));
-  EXPECT_FALSE(results.has(sample_of("vt", 1), 512, "gate"));
-  EXPECT_FALSE(results.has(sample_of("vt", 0), 1024, "dense"));
-  EXPECT_FALSE(results.has(sample_of("cwe", 0), 512, "dense"));
-  const std::vector<ScoredSample> dense = results.scores("dense", 512);
-  ASSERT_EQ(dense.size(), 2U);
-  EXPECT_EQ(dense[0].task, "vt");
-  EXPECT_EQ(dense[0].length, 100);
-  EXPECT_EQ(dense[0].score, 1.0);
-  EXPECT_EQ(dense[1].score, 0.0);
-  EXPECT_EQ(results.density("dense", 512), 1);
-  EXPECT_EQ(results.density("gate", 512), 0.25);
-  EXPECT_EQ(results.density("gate", 1024), 0);
+  EXPECT_TRUE(has(results, sample_of("vt", 1), "dense"));
+  EXPECT_FALSE(has(results, sample_of("vt", 1), "gate"));
+  EXPECT_FALSE(has(results, sample_of("vt", 0), "dense", 1024));
+  EXPECT_FALSE(has(results, sample_of("cwe", 0), "dense"));
+  const TaskResults::Answer* dense = results.find(sample_of("vt", 0), 512, "dense");
+  ASSERT_NE(dense, nullptr);
+  EXPECT_EQ(dense->prediction, "yes\xef\xbf\xbd") << "what is not UTF-8 is U+FFFD";
+  EXPECT_EQ(dense->density, 1);
+  EXPECT_EQ(dense->outputs, std::vector<std::string>{"a"});
+  ASSERT_TRUE(has(results, sample_of("vt", 0), "gate"));
+  EXPECT_EQ(results.find(sample_of("vt", 0), 512, "gate")->density, 0.25);
 }
 
 TEST_F(TaskResultsFile, AnswersStayAnswered) {
@@ -70,7 +73,7 @@ TEST_F(TaskResultsFile, AnswersStayAnswered) {
   EXPECT_EQ(text(), before) << "reading changes nothing";
   open().add(sample_of("cwe", 3), 512, "gate", {.text = "x"}, 0.0);
   EXPECT_TRUE(text().starts_with(before));
-  EXPECT_TRUE(open().has(sample_of("cwe", 3), 512, "gate"));
+  EXPECT_TRUE(has(open(), sample_of("cwe", 3), "gate"));
 }
 
 TEST_F(TaskResultsFile, ACutOffLineIsDropped) {
@@ -80,8 +83,8 @@ TEST_F(TaskResultsFile, ACutOffLineIsDropped) {
   for (const size_t size : {whole.size() - 1, last + 1}) {
     write_file_atomically(file_, whole.substr(0, size));
     const TaskResults results = open();
-    EXPECT_TRUE(results.has(sample_of("vt", 1), 512, "dense"));
-    EXPECT_FALSE(results.has(sample_of("vt", 0), 512, "gate"));
+    EXPECT_TRUE(has(results, sample_of("vt", 1), "dense"));
+    EXPECT_FALSE(has(results, sample_of("vt", 0), "gate"));
     EXPECT_EQ(text(), whole.substr(0, last));
   }
 }
@@ -91,7 +94,7 @@ TEST_F(TaskResultsFile, ACutOffHeaderIsBegunAgain) {
   const std::string header = text();
   for (const size_t size : {header.size() - 1, size_t{1}, size_t{0}}) {
     write_file_atomically(file_, header.substr(0, size));
-    EXPECT_FALSE(open().has(sample_of("vt", 0), 512, "dense"));
+    EXPECT_FALSE(has(open(), sample_of("vt", 0), "dense"));
     EXPECT_EQ(text(), header);
   }
 }
@@ -128,6 +131,22 @@ TEST_F(TaskResultsFile, AFileOfAnotherKindIsLeftAlone) {
   }
 }
 
+TEST_F(TaskResultsFile, HasOneWriter) {
+  fill();
+  {
+    const TaskResults first = open();
+    EXPECT_THAT(refusal().what(), HasSubstr("another process"));
+  }
+  expect_filled(open());
+}
+
+TEST_F(TaskResultsFile, OfAnotherVersionIsRefused) {
+  std::filesystem::create_directories(file_.parent_path());
+  write_file_atomically(file_, R"({"kind":"tasks","version":1,"benchmark":"ruler","settings":{}})"
+                               "\n");
+  EXPECT_THAT(refusal().what(), HasSubstr("format 1, not 2"));
+}
+
 TEST(RunTasks, AnswersWhatIsMissingAndNothingElse) {
   const TempDir folder;
   EvalModel model(on_one_thread(nano_model()), 64);
@@ -140,19 +159,33 @@ TEST(RunTasks, AnswersWhatIsMissingAndNothingElse) {
     samples.back().tokens_to_generate = 3;
   }
   const auto text = [&] { return read_text_file(folder / "answers"); };
-  {
+  const auto answer = [&](std::span<const TaskSample> asked) {
     TaskResults results(folder / "answers", "ruler", kSettings);
-    run_tasks(model, generator, contenders, std::span(samples).first(2), 64, results);
-    EXPECT_EQ(results.scores("again", 64).size(), 2U);
-  }
+    std::vector<ContenderScores> scores(contenders.size());
+    run_tasks(model, generator, contenders, asked, 64, results, scores);
+    return scores;
+  };
+  const std::vector<ContenderScores> first = answer(std::span(samples).first(2));
+  EXPECT_EQ(first[0].samples.size(), 2U);
+  EXPECT_EQ(first[1].samples.size(), 2U);
+  EXPECT_EQ(first[1].mean_density(), 1);
   const std::string two = text();
-  TaskResults results(folder / "answers", "ruler", kSettings);
-  run_tasks(model, generator, contenders, std::span(samples).first(2), 64, results);
+  (void)answer(std::span(samples).first(2));
   EXPECT_EQ(text(), two) << "nothing was left to do";
-  run_tasks(model, generator, contenders, samples, 64, results);
-  EXPECT_TRUE(text().starts_with(two));
-  EXPECT_EQ(results.scores("dense", 64).size(), 3U);
-  EXPECT_EQ(results.scores("again", 64).size(), 3U);
+  const std::vector<ContenderScores> all = answer(samples);
+  ASSERT_EQ(all[0].samples.size(), 3U);
+  const std::string three = text();
+  EXPECT_TRUE(three.starts_with(two));
+  // Of what the file holds only what was asked for counts, and by the prediction, not the score beside it.
+  write_file_atomically(folder / "answers",
+                        std::regex_replace(three, std::regex("\"score\":[0-9.]+"), "\"score\":0.25"));
+  const std::vector<ContenderScores> last = answer(std::span(samples).last(1));
+  ASSERT_EQ(last[0].samples.size(), 1U);
+  EXPECT_EQ(last[0].samples[0].score, all[0].samples[2].score);
+
+  samples[1].outputs = {"another"};
+  const Error error = error_of([&] { (void)answer(samples); });
+  EXPECT_THAT(error.what(), AllOf(HasSubstr("sample 1 of vt"), HasSubstr("another question")));
 }
 
 }  // namespace
