@@ -82,6 +82,27 @@ if [[ "$quick" == 0 ]]; then
   "$seer_train" train configs/quickstart.json --set device=cuda --set train.steps=20 --set 'eval.files=[]' \
     --set output.dir=runs/gpu_check > "$new.train" 2>&1 || { tail -n 20 "$new.train"; failed=1; }
   benches+=("sparse --model configs/quickstart/seer-nano --gates runs/gpu_check/gates/gate --data configs/quickstart/heldout.jsonl.zst --seq 4096")
+  # What a user does with gates, from the command line.
+  used=(--model configs/quickstart/seer-nano --gates runs/gpu_check/gates/gate --device cuda)
+  text=(--data configs/quickstart/heldout.jsonl.zst --documents 2)
+  use() {
+    local log
+    log=$(mktemp)
+    { echo; echo "\$ seer-train $*"; } | tee -a "$new"
+    if timeout 300 "$seer_train" "$@" > "$log" 2>&1; then
+      tail -n 12 "$log" | tee -a "$new"
+    else
+      { cat "$log"; echo FAILED; } | tee -a "$new"
+      failed=1
+    fi
+    rm -f "$log"
+  }
+  use eval ppl "${used[@]}" "${text[@]}" --seq 4096 --methods gate,window,minmax,oracle --density 0.1,0.3 --sink-blocks 1 \
+    --json runs/gpu_check/eval-ppl.json
+  use calibrate "${used[@]}" "${text[@]}" --seq 4096 --density 0.2 --sink-blocks 1
+  use generate "${used[@]}" --calibrated --max-new-tokens 24 --prompt "It was a dark night"
+  use eval ruler "${used[@]}" --seq 2048 --tasks cwe --samples 2 --density 0.3 --results runs/gpu_check/ruler.jsonl
+  use report runs/gpu_check --model configs/quickstart/seer-nano --data configs/quickstart/heldout.jsonl.zst --device cuda --density 0.1
   if (( $(nvidia-smi -L | wc -l) > 1 )); then benches+=("comm --gpus 0,1" "ranks --gpus 0,1"); fi
   for bench in "${benches[@]}"; do
     { echo; echo "\$ seer-train bench $bench"; } | tee -a "$new"
