@@ -66,7 +66,7 @@ TEST(CommandLine, HelpSaysWhatIsSetByItself) {
                            "(default: all)"}) {
     EXPECT_THAT(ppl.out, HasSubstr(part));
   }
-  EXPECT_THAT(seer_train({"eval", "ruler", "--help"}).out, HasSubstr("=25"));
+  EXPECT_THAT(seer_train({"calibrate", "--help"}).out, HasSubstr("=8192"));
 }
 
 class Train : public testing::Test {
