@@ -21,22 +21,30 @@ void check_roles(std::span<const ChatMessage> messages) {
       fail("messages[{}].role is \"{}\", expected system, user or assistant", i, messages[i].role);
 }
 
+}  // namespace
+
+std::string_view chat_start(ChatFormat format) {
+  return format == ChatFormat::kLlama3 ? "<|begin_of_text|>" : "";
+}
+
 std::string open_message(ChatFormat format, std::string_view role) {
   return format == ChatFormat::kLlama3 ? fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n", role)
                                        : fmt::format("<|im_start|>{}\n", role);
 }
 
-}  // namespace
+std::string_view close_message(ChatFormat format) {
+  return format == ChatFormat::kLlama3 ? "<|eot_id|>" : "<|im_end|>\n";
+}
 
 std::string render_chat(ChatFormat format, std::span<const ChatMessage> messages,
                         bool add_generation_prompt) {
   check_roles(messages);
   const bool llama = format == ChatFormat::kLlama3;
-  std::string text = llama ? "<|begin_of_text|>" : "";
+  std::string text(chat_start(format));
   for (const ChatMessage& message : messages) {
     text += open_message(format, message.role);
     text += llama ? trim_white_space(message.content) : std::string_view(message.content);
-    text += llama ? "<|eot_id|>" : "<|im_end|>\n";
+    text += close_message(format);
   }
   if (add_generation_prompt) text += open_message(format, "assistant");
   return text;

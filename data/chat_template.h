@@ -35,6 +35,11 @@ struct ChatMessage {
 /// Llama-3 trims white space around the content (as Python's str.strip), ChatML keeps it.
 std::string render_chat(ChatFormat format, std::span<const ChatMessage> messages, bool add_generation_prompt);
 
+/// What a text of the format begins with; how a message begins and ends.
+std::string_view chat_start(ChatFormat format);
+std::string open_message(ChatFormat format, std::string_view role);
+std::string_view close_message(ChatFormat format);
+
 /// The format whose special tokens the tokenizer has; none if it has neither's. If it has both, Llama-3.
 std::optional<ChatFormat> detect_chat_format(const Tokenizer& tokenizer);
 

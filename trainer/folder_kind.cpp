@@ -65,4 +65,10 @@ std::string describe_path(const fs::path& path) {
   return some_names(path);
 }
 
+std::filesystem::path without_trailing_slash(const std::filesystem::path& path) {
+  std::filesystem::path normal = path.lexically_normal();
+  if (normal == "." || normal == "..") normal = std::filesystem::absolute(path).lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
+}
+
 }  // namespace seer

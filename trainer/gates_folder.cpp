@@ -132,11 +132,6 @@ std::string model_card(const GateEntryConfig& entry, const ModelConfig& model, c
                                      gate.key_pieces, gate.distance_bias));
 }
 
-fs::path without_trailing_slash(const fs::path& path) {
-  const fs::path normal = path.lexically_normal();
-  return normal.has_filename() ? normal : normal.parent_path();
-}
-
 /// A gate's keys of a gates folder's config.json, with the defaults of the published package.
 GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where) {
   GateEntryConfig entry;
@@ -331,9 +326,14 @@ namespace {
 /// Thresholds belong to weights: those of former ones are not taken over.
 void warn_of_lost_thresholds(const fs::path& folder) {
   if (!fs::exists(folder / kConfig)) return;
-  const nlohmann::json config = read_json_file(folder / kConfig);
-  if (config.is_object() && config.contains(kCalibratedThresholds))
-    log::warn("{}: thresholds of `calibrate` were for the weights before: calibrate again", folder.string());
+  try {
+    const nlohmann::json config = read_json_file(folder / kConfig);
+    if (config.is_object() && config.contains(kCalibratedThresholds))
+      log::warn("{}: thresholds of `calibrate` were for the weights before: calibrate again",
+                folder.string());
+  } catch (const Error& error) {  // it is about to be replaced
+    log::warn("{}", error.what());
+  }
 }
 
 }  // namespace

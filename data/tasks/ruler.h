@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/tasks/prompt.h"
+#include "data/prompt_template.h"
 #include "data/tasks/ruler_recipe.h"
 #include "data/tasks/sample.h"
 #include "data/tokenizer.h"

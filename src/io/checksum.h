@@ -1,9 +1,8 @@
-// CRC-32 (zlib's) of bytes and files: tells apart what has the same name.
+// CRC-32 (zlib's): tells apart what has the same name.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <span>
 #include <string_view>
 
@@ -18,8 +17,5 @@ class Crc32 {
  private:
   uint32_t value_ = 0;
 };
-
-/// Of a whole file. Throws Error naming one that cannot be read.
-uint32_t crc32_of_file(const std::filesystem::path& path);
 
 }  // namespace seer

@@ -38,6 +38,11 @@ int64_t heads_at_a_time(const LayerContext& context, const LayerHeads& heads) {
 SelectionRule rule_for(const ScoringMethod& method, const SelectionRule& rule) {
   SelectionRule out = rule;
   if (method.kind == ScoringMethod::Kind::kOracle) {
+    const bool counts = rule.by == SelectBy::kNzRatio || rule.by == SelectBy::kTokenBudget;
+    if (counts) {
+      const int64_t near = std::max<int64_t>(rule.local_blocks, rule.always_diagonal ? 1 : 0);
+      out.min_blocks = std::max(rule.min_blocks, rule.sink_blocks + near);
+    }
     out.always_diagonal = false;
     out.sink_blocks = out.local_blocks = 0;
   }

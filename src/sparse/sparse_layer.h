@@ -15,7 +15,8 @@ struct LayerSelection {
   Tensor kept;                      ///< [H] fp64 += blocks kept; or empty
 };
 
-/// The rule as a method uses it: the oracle keeps what T says, and no first, near or diagonal block besides (SEMANTICS 9).
+/// The rule as a method uses it: the oracle keeps what T says, and no first, near or diagonal block besides (SEMANTICS 9), but
+/// as many blocks where the rule is a number of them.
 SelectionRule rule_for(const ScoringMethod& method, const SelectionRule& rule);
 
 /// q and k after RoPE. `k_cache` and `v_cache`, where given, are rows of a KV cache that k is written and v copied to;

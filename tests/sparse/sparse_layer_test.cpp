@@ -95,12 +95,19 @@ TEST(SparseLayer, RangesOfHeadsChangeNothing) {
 
 TEST(SparseLayer, TheOracleKeepsNoDiagonalForItself) {
   const SelectionRule rule = ratio(0.3);
-  const SelectionRule with_blocks{.sink_blocks = 1, .local_blocks = 2, .min_blocks = 3};
-  const SelectionRule of_oracle = rule_for({.kind = Kind::kOracle}, with_blocks);
+  SelectionRule with_blocks{.sink_blocks = 1, .local_blocks = 2};
+  SelectionRule of_oracle = rule_for({.kind = Kind::kOracle}, with_blocks);
   EXPECT_FALSE(of_oracle.always_diagonal);
   EXPECT_EQ(of_oracle.sink_blocks, 0);
   EXPECT_EQ(of_oracle.local_blocks, 0);
-  EXPECT_EQ(of_oracle.min_blocks, 3);
+  EXPECT_EQ(of_oracle.min_blocks, 3) << "but as many";
+  with_blocks.local_blocks = 0;
+  EXPECT_EQ(rule_for({.kind = Kind::kOracle}, with_blocks).min_blocks, 2) << "the diagonal";
+  with_blocks.min_blocks = 9;
+  EXPECT_EQ(rule_for({.kind = Kind::kOracle}, with_blocks).min_blocks, 9);
+  with_blocks.by = SelectBy::kThreshold;
+  with_blocks.min_blocks = 0;
+  EXPECT_EQ(rule_for({.kind = Kind::kOracle}, with_blocks).min_blocks, 0);
   EXPECT_EQ(rule_for({.kind = Kind::kGate}, rule), rule);
 }
 

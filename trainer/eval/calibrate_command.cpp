@@ -9,6 +9,7 @@
 #include "src/io/json_file.h"
 #include "trainer/eval/calibration.h"
 #include "trainer/eval/commands.h"
+#include "trainer/eval/output_path.h"
 #include "trainer/eval/recall_pass.h"
 #include "trainer/gates_folder.h"
 #include "trainer/table.h"
@@ -44,6 +45,7 @@ int calibrate_command(const CalibrateOptions& options) {
     fail_usage("calibrate needs --density or --recall, one of the two");
   if (options.model.gates.empty())
     fail_usage("calibrate needs --gates: the folder whose thresholds it finds");
+  check_output_path("--to", options.to);
   EvalModel model(options.model, options.length);
   const auto windows =
       held_out_windows(options.held_out, model, held_out_documents(options.held_out, model), options.length);

@@ -97,22 +97,4 @@ struct ReportOptions {
 /// `report RUN_OR_GATES`: writes one HTML page on a run or on gates, and prints its path.
 int report_command(const ReportOptions& options);
 
-/// Throws usage Errors of what can be told without a model: methods that are not known, values out of range.
-void check_choices(const std::vector<std::string>& methods, const SelectionFlags& selection);
-
-/// How a prefill attends by the scoring method and `rule`, with the per-head values and dense layers of
-/// the flags. Throws usage Errors.
-AttentionPlan plan_of(const EvalModelOptions& model, const std::string& method,
-                      const SelectionFlags& selection, const SelectionRule& rule, const GateSet* gates,
-                      const ModelConfig& config);
-/// The rules of the flags for `method`; without any, the one that the gates' config.json asks for. A usage Error if there are
-/// no gates either.
-std::vector<SelectionRule> rules_for(const std::string& method, const SelectionFlags& selection,
-                                     const GateSet* gates);
-/// The same where there can be but one.
-SelectionRule one_rule_for(const std::string& method, const SelectionFlags& selection, const GateSet* gates);
-
-/// "nz_ratio 0.1", or "threshold by head"
-std::string rule_text(const AttentionPlan& plan);
-
 }  // namespace seer

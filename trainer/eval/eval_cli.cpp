@@ -5,7 +5,9 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
+#include "data/prompt_template.h"
 #include "src/sparse/scoring_method.h"
 #include "trainer/eval/commands.h"
 
@@ -14,7 +16,7 @@ namespace {
 
 using Action = std::function<int()>;
 
-const std::string kTemplates = "base, llama-3, meta-llama3, llama-3.1, chatml, qwen2.5, qwen3, deepseek-r1";
+constexpr const char* kConfigsRule = "the rule of the gates' config.json";
 
 void add_model_flags(CLI::App& command, EvalModelOptions& options, bool required = true) {
   command.add_option("--model", options.model, "Folder of the base model")
@@ -43,13 +45,13 @@ void add_forced_flags(CLI::App& command, SelectionFlags& flags) {
       ->check(CLI::NonNegativeNumber);
 }
 
-/// `by_default`: the rule where no flag gives one.
+/// `by_default`: the rule where no flag gives one; `several`: whether the command takes more than one.
 void add_selection_flags(CLI::App& command, SelectionFlags& flags,
-                         const std::string& by_default = "the rule of the gates' config.json") {
+                         const std::string& by_default = kConfigsRule, bool several = true) {
   command
-      .add_option(
-          "--density", flags.densities,
-          "Share of the blocks to keep (nz_ratio), one or more: 0.1,0.2 (default: " + by_default + ")")
+      .add_option("--density", flags.densities,
+                  fmt::format("Share of the blocks to keep (nz_ratio){} (default: {})",
+                              several ? ", one or more: 0.1,0.2" : "", by_default))
       ->delimiter(',');
   command.add_option("--threshold", flags.thresholds, "Keep blocks whose probability is above")
       ->delimiter(',');
@@ -122,7 +124,9 @@ void add_task_flags(CLI::App& command, EvalTaskOptions& options) {
       .add_option("--methods", options.methods, "Who chooses, beside the dense model (default: the gates)")
       ->delimiter(',');
   command.add_flag("--no-dense", options.no_dense, "Leave the dense model out");
-  command.add_option("--template", options.prompt_template, kTemplates + " (auto: the model's own)");
+  command.add_option(
+      "--template", options.prompt_template,
+      prompt_template_names() + " (auto: the model's own; Llama's as the published figures have it)");
   command.add_option("--tasks", options.tasks, "Some of the tasks (default: all that the given files allow)")
       ->delimiter(',');
   command.add_option("--results", options.results,
@@ -174,9 +178,13 @@ void add_calibrate(CLI::App& app, Action& action) {
   add_model_flags(*command, options->model);
   add_held_out_flags(*command, options->held_out);
   command->add_option("--seq", options->length, "Tokens of a window")->check(CLI::PositiveNumber);
-  command->add_option("--density", options->target.density, "Every head keeps this share of its blocks")
+  command
+      ->add_option("--density", options->target.density,
+                   "Every head keeps this share of its blocks (default: none, see --recall)")
       ->check(CLI::Range(1e-6, 1.0));
-  command->add_option("--recall", options->target.recall, "Every head keeps this share of the ground truth")
+  command
+      ->add_option("--recall", options->target.recall,
+                   "Every head keeps this share of the ground truth (default: none, see --density)")
       ->check(CLI::Range(1e-6, 1.0));
   add_forced_flags(*command, options->selection);
   command->add_option("--to", options->to,
@@ -195,7 +203,7 @@ void add_report(CLI::App& app, Action& action) {
       ->type_name("FILE");
   add_model_flags(*command, options->model, /*required=*/false);
   add_text_flags(*command, options->held_out, /*required=*/false);
-  add_selection_flags(*command, options->selection);
+  add_selection_flags(*command, options->selection, kConfigsRule, /*several=*/false);
   command->add_option("--seq", options->length, "Tokens of the text that the maps show")
       ->check(CLI::PositiveNumber);
   command->add_option("--gate", options->gate, "Of a run with several gates, the one whose maps are shown");
@@ -212,10 +220,10 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--prompt-file", options->prompt_file, "The same from a file; - is standard input");
   command->add_option("--method", options->method,
                       "Who chooses blocks: dense, or a method of `eval ppl` (default: the gates)");
-  add_selection_flags(*command, options->selection);
+  add_selection_flags(*command, options->selection, kConfigsRule, /*several=*/false);
   command->add_flag("--chat", options->chat,
                     "The prompt is a user's message, by the model's own chat template");
-  command->add_option("--template", options->prompt_template, "By this one: " + kTemplates);
+  command->add_option("--template", options->prompt_template, "By this one: " + prompt_template_names());
   command->add_option("--system", options->system, "System message of --chat or --template");
   command->add_option("--max-new-tokens", options->max_new_tokens, "Tokens of the answer at most")
       ->check(CLI::PositiveNumber);

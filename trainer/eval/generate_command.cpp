@@ -5,13 +5,14 @@
 #include <fmt/format.h>
 
 #include "data/chat_template.h"
-#include "data/tasks/prompt.h"
+#include "data/prompt_template.h"
 #include "data/unicode.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
 #include "trainer/eval/commands.h"
 #include "trainer/eval/generator.h"
+#include "trainer/eval/plans.h"
 
 namespace seer {
 namespace {
@@ -66,19 +67,14 @@ std::vector<int32_t> encode(const EvalGenerateOptions& options, const Tokenizer&
 }
 
 /// By default the gates choose, as their config.json says.
-AttentionPlan plan_of_flags(const EvalGenerateOptions& options, const EvalModel& model) {
-  const std::string method = !options.method.empty()    ? options.method
-                             : model.gates() != nullptr ? "gate"
-                                                        : "dense";
-  if (method == "dense") {
-    if (options.selection.any_rule() || options.selection.any_forced())
-      fail_usage(
-          "the flags choose blocks, and a dense prefill has no choice: give --gates, or a --method that "
-          "chooses");
-    return {};
-  }
-  const SelectionRule rule = one_rule_for(method, options.selection, model.gates());
-  return plan_of(options.model, method, options.selection, rule, model.gates(), model.config());
+AttentionPlan plan_of_flags(const EvalGenerateOptions& options) {
+  const std::string method = !options.method.empty()        ? options.method
+                             : !options.model.gates.empty() ? "gate"
+                                                            : "dense";
+  const ModelConfig config = load_model_config(options.model.model);
+  if (method != "dense") return one_plan_of(options.model, config, options.selection, method);
+  (void)plans_of(options.model, config, options.selection, {});
+  return {};
 }
 
 }  // namespace
@@ -87,14 +83,13 @@ int generate_command(const EvalGenerateOptions& options) {
   for (const std::string& stop : options.stops) {
     if (stop.empty()) fail_usage("--stop \"\" would end every answer at once");
   }
-  check_choices({}, options.selection);
   const std::string prompt = read_prompt(options);
   // The tokenizer alone says how long the prompt is, which decides how much memory the model is given.
   const Tokenizer tokenizer(options.model.model);
   const std::vector<int32_t> ids = encode(options, tokenizer, prompt);
   if (ids.empty()) fail_usage("the prompt is empty");
+  const AttentionPlan plan = plan_of_flags(options);
   EvalModel model(options.model, static_cast<int64_t>(ids.size()) + options.max_new_tokens);
-  const AttentionPlan plan = plan_of_flags(options, model);
   Generator generator(model, plan.method ? std::vector{*plan.method} : std::vector<ScoringMethod>());
   const Generation out = generator.generate(ids, plan,
                                             {.max_new_tokens = options.max_new_tokens,

@@ -62,10 +62,11 @@ double density_of(const ForwardPass& pass) {
 
 }  // namespace
 
-std::vector<int32_t> stop_ids_of(const EvalModel& model) {
+std::vector<int32_t> stop_ids_of(const fs::path& folder, const ModelConfig& config,
+                                 const Tokenizer* tokenizer) {
   std::vector<int32_t> ids;
-  for (const int64_t id : model.config().eos_token_ids) add_id(ids, id);
-  const fs::path file = fs::path(model.options().model) / "generation_config.json";
+  for (const int64_t id : config.eos_token_ids) add_id(ids, id);
+  const fs::path file = folder / "generation_config.json";
   if (fs::exists(file)) {
     const nlohmann::json json = read_json_file(file);
     const auto eos = json.find("eos_token_id");
@@ -77,9 +78,9 @@ std::vector<int32_t> stop_ids_of(const EvalModel& model) {
       }
     }
   }
-  if (model.tokenizer() != nullptr) {
+  if (tokenizer != nullptr) {
     for (const char* token : {"<|eot_id|>", "<|eom_id|>", "<|im_end|>"}) {
-      if (const auto id = model.tokenizer()->token_to_id(token)) add_id(ids, *id);
+      if (const auto id = tokenizer->token_to_id(token)) add_id(ids, *id);
     }
   }
   return ids;

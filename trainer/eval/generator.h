@@ -29,8 +29,12 @@ struct Generation {
 };
 
 /// Tokens that end an answer of this model: the EOS ids of config.json and generation_config.json, and the ends of a turn of
-/// the chat format its tokenizer has.
-std::vector<int32_t> stop_ids_of(const EvalModel& model);
+/// the chat format its tokenizer, where it has one, knows.
+std::vector<int32_t> stop_ids_of(const std::filesystem::path& folder, const ModelConfig& config,
+                                 const Tokenizer* tokenizer);
+inline std::vector<int32_t> stop_ids_of(const EvalModel& model) {
+  return stop_ids_of(model.options().model, model.config(), model.tokenizer());
+}
 
 class Generator {
  public:

@@ -6,7 +6,7 @@
 
 #include "src/core/error.h"
 #include "src/core/log.h"
-#include "trainer/eval/commands.h"
+#include "trainer/eval/plans.h"
 
 namespace seer {
 namespace {

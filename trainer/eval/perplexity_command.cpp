@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -7,44 +6,33 @@
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
 #include "trainer/eval/commands.h"
+#include "trainer/eval/output_path.h"
 #include "trainer/eval/perplexity.h"
+#include "trainer/eval/plans.h"
 
 namespace seer {
 namespace {
 
-namespace fs = std::filesystem;
-
-/// Every method with every rule.
-std::vector<AttentionPlan> plans_of(const EvalPerplexityOptions& options, const EvalModel& model) {
-  std::vector<std::string> methods = options.methods;
+std::vector<AttentionPlan> plans_of_flags(const EvalPerplexityOptions& options, const ModelConfig& config) {
   SelectionFlags selection = options.selection;
-  if (methods.empty()) {
-    if (model.gates() != nullptr) methods.emplace_back("gate");
-    // Values by head are the gate's as a rule: others join where they have rules of their own.
-    if (!selection.by_head() || !selection.rules().empty())
-      methods.insert(methods.end(), {"window", "oracle"});
-    if (methods.empty()) fail_usage("--values without --gates: say with --methods whose they are");
-  }
   if (!selection.any_rule()) selection.densities = {0.1, 0.2, 0.3, 0.5};
-  std::vector<AttentionPlan> plans;
-  for (const std::string& method : methods) {
-    for (const SelectionRule& rule : rules_for(method, selection, model.gates()))
-      plans.push_back(plan_of(options.model, method, selection, rule, model.gates(), model.config()));
-  }
+  if (!options.methods.empty()) return plans_of(options.model, config, selection, options.methods);
+  std::vector<std::string> gate;
+  if (!options.model.gates.empty()) gate.emplace_back("gate");
+  std::vector<AttentionPlan> plans = plans_of(options.model, config, selection, gate, {"window", "oracle"});
+  if (plans.empty()) fail_usage("there is no one to choose blocks: give --gates or --methods");
   return plans;
 }
 
 }  // namespace
 
 int eval_perplexity_command(const EvalPerplexityOptions& options) {
-  check_choices(options.methods, options.selection);
-  const fs::path folder = fs::path(options.json).parent_path();
-  if (!folder.empty() && !fs::is_directory(folder))
-    fail_usage("--json {}: there is no folder {}", options.json, folder.string());
+  check_output_path("--json", options.json);
+  const ModelConfig config = load_model_config(options.model.model);
+  const std::vector<AttentionPlan> plans = plans_of_flags(options, config);
   EvalModel model(options.model, *std::max_element(options.lengths.begin(), options.lengths.end()));
   log::info("{} on {}: {} layers, blocks of {}", options.model.model, model.backend().name(),
             model.config().num_layers, model.block_size());
-  const std::vector<AttentionPlan> plans = plans_of(options, model);
   const std::vector<std::vector<int32_t>> documents = held_out_documents(options.held_out, model);
 
   std::vector<PerplexityOptions> measured;  // all of them first: a text that is too short is told at once

@@ -2,8 +2,8 @@
 #include <nlohmann/json.hpp>
 
 #include "src/core/error.h"
-#include "trainer/eval/commands.h"
 #include "trainer/eval/perplexity.h"
+#include "trainer/eval/plans.h"
 #include "trainer/eval/provenance.h"
 #include "trainer/table.h"
 

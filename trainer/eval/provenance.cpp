@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "data/file_list.h"
 #include "src/io/atomic_file.h"
 #include "src/io/checksum.h"
 #include "src/io/model_files.h"
@@ -33,15 +32,6 @@ std::string gates_checksum(const std::filesystem::path& folder) {
   for (const OwnedTensor& tensor : read_gates(folder)) {
     crc.add(tensor.name);
     crc.add(tensor.bytes);
-  }
-  return hex(crc);
-}
-
-std::string text_checksum(const std::filesystem::path& path) {
-  if (path.empty()) return "";
-  Crc32 crc;
-  for (const DataFile& file : expand_inputs({path.string()})) {
-    crc.add(fmt::format("{}", crc32_of_file(file.path)));
   }
   return hex(crc);
 }

@@ -10,7 +10,5 @@ namespace seer {
 std::string model_checksum(const std::filesystem::path& folder);
 /// Of the kind and weights of a gates folder; not of how its config.json says to select.
 std::string gates_checksum(const std::filesystem::path& folder);
-/// Of the files, one or those of a folder or glob; "" for an empty path.
-std::string text_checksum(const std::filesystem::path& path);
 
 }  // namespace seer

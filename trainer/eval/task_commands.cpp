@@ -2,21 +2,21 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <span>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "data/prompt_template.h"
 #include "data/tasks/longbench.h"
-#include "data/tasks/prompt.h"
 #include "data/tasks/ruler.h"
 #include "data/tasks/ruler_file.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
-#include "src/io/checksum.h"
+#include "src/io/json_file.h"
 #include "trainer/eval/commands.h"
-#include "trainer/eval/perplexity.h"
+#include "trainer/eval/output_path.h"
+#include "trainer/eval/plans.h"
 #include "trainer/eval/provenance.h"
 #include "trainer/eval/task_output.h"
 
@@ -29,42 +29,29 @@ using Json = nlohmann::ordered_json;
 
 constexpr uint64_t kRulerSeed = 42;
 
-/// Tells values by head apart: the same file may hold others after another calibration.
-uint32_t checksum_of(const std::vector<std::vector<float>>& values) {
-  Crc32 crc;
-  for (const std::vector<float>& layer : values) crc.add(std::as_bytes(std::span(layer)));
-  return crc.value();
-}
-
-/// All that answers depend on, but for the contender, whose name each answer bears: others may be added later.
-Json settings_of(const EvalTaskOptions& options, PromptTemplate prompt_template,
-                 const std::vector<Contender>& contenders) {
-  Json values;
-  for (const Contender& contender : contenders) {
-    if (!contender.plan.values.empty()) values = fmt::format("{:08x}", checksum_of(contender.plan.values));
-  }
+/// All that answers depend on but their prompts, which each answer knows, and the contender, whose name it bears: others may
+/// be added later.
+Json settings_of(const EvalTaskOptions& options, PromptTemplate prompt_template, const ModelConfig& config,
+                 const Tokenizer& tokenizer) {
   const EvalModelOptions& model = options.model;
-  return {
-      {"model", model.model},      {"model_checksum", model_checksum(model.model)},
-      {"gates", model.gates},      {"gates_checksum", model.gates.empty() ? "" : gates_checksum(model.gates)},
-      {"device", model.device},    {"precision", model.precision},
-      {"block", model.block_size}, {"template", prompt_template_name(prompt_template)},
-      {"values_by_head", values}};
+  return {{"model_checksum", model_checksum(model.model)},
+          {"gates_checksum", model.gates.empty() ? "" : gates_checksum(model.gates)},
+          {"device", model.device},
+          {"precision", model.precision},
+          {"block", model.block_size},
+          {"template", prompt_template_name(prompt_template)},
+          {"stop_ids", stop_ids_of(model.model, config, &tokenizer)}};
 }
 
 /// The dense model first, then every method with every rule.
-std::vector<Contender> contenders_of(const EvalTaskOptions& options, const EvalModel& model) {
+std::vector<Contender> contenders_of(const EvalTaskOptions& options, const ModelConfig& config) {
   std::vector<Contender> contenders;
   if (!options.no_dense) contenders.push_back({.name = "dense", .plan = {}});
   std::vector<std::string> methods = options.methods;
-  if (methods.empty() && model.gates() != nullptr) methods.emplace_back("gate");
-  for (const std::string& method : methods) {
-    for (const SelectionRule& rule : rules_for(method, options.selection, model.gates())) {
-      AttentionPlan plan =
-          plan_of(options.model, method, options.selection, rule, model.gates(), model.config());
-      const std::string name = fmt::format("{} {}", method, rule_text(plan));
-      contenders.push_back({.name = name, .plan = std::move(plan)});
-    }
+  if (methods.empty() && !options.model.gates.empty()) methods.emplace_back("gate");
+  for (AttentionPlan& plan : plans_of(options.model, config, options.selection, methods)) {
+    const std::string name = fmt::format("{} {}", to_string(*plan.method), rule_text(plan));
+    contenders.push_back({.name = name, .plan = std::move(plan)});
   }
   if (contenders.empty()) fail_usage("nothing to run: --no-dense, and neither --gates nor --methods");
   return contenders;
@@ -94,14 +81,30 @@ PromptTemplate template_of(const EvalTaskOptions& options, PromptTemplate llama)
   return is_llama ? llama : *known;
 }
 
-/// Where the summary goes: `--json`, or beside the answers.
+/// Where the summary goes: `--json`, or beside the answers under their name.
 fs::path summary_path(const EvalTaskOptions& options) {
-  if (!options.json.empty()) return options.json;
-  const fs::path results = options.results;
-  if (results.extension() == ".json")
-    fail_usage("--results {}: answers are JSON lines, name it .jsonl; the summary beside it is .json",
+  return options.json.empty() ? fs::path(options.results).replace_extension(".json") : fs::path(options.json);
+}
+
+/// Whether the file there may be replaced: a summary of an earlier run.
+bool is_summary(const fs::path& path) {
+  try {
+    const nlohmann::json json = read_json_file(path);
+    return json.is_object() && json.value("kind", "") == "task_summary";
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+void check_outputs(const EvalTaskOptions& options) {
+  check_output_path("--json", options.json);
+  const fs::path summary = summary_path(options);
+  if (summary.lexically_normal() == fs::path(options.results).lexically_normal())
+    fail_usage("--results {}: the summary would take its place: name it .jsonl, or give --json another file",
                options.results);
-  return fs::path(results).replace_extension(".json");
+  if (options.json.empty() && fs::exists(summary) && !is_summary(summary))
+    fail_usage("{} is where the summary goes, and holds something else: name another --results, or a --json",
+               summary.string());
 }
 
 void write_summary(const EvalTaskOptions& options, const std::string& json) {
@@ -129,15 +132,34 @@ fs::path ruler_file(const EvalRulerOptions& options, const std::string& task, in
   return find_ruler_file(folder_of(options.data, options, length), task);
 }
 
-bool has_ruler_files(const EvalRulerOptions& options, const std::string& task) {
-  return std::all_of(options.lengths.begin(), options.lengths.end(), [&](int64_t length) {
-    try {
-      ruler_file(options, task, length);
-      return true;
-    } catch (const Error&) {
-      return false;
-    }
-  });
+bool has_ruler_file(const EvalRulerOptions& options, std::string_view task, int64_t length) {
+  try {
+    ruler_file(options, std::string(task), length);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// Whether there is text for a task; says so if not.
+bool is_possible(const EvalRulerOptions& options, const RulerTask& task) {
+  if (options.data.empty()) {
+    const bool possible = task.source == RulerSource::kNone ||
+                          (task.source == RulerSource::kHaystack && !options.haystack.empty()) ||
+                          (task.source == RulerSource::kSquad && !options.squad.empty()) ||
+                          (task.source == RulerSource::kHotpotQa && !options.hotpotqa.empty());
+    if (!possible)
+      log::warn("{} is left out: its text was not given (--haystack, --squad, --hotpotqa)", task.name);
+    return possible;
+  }
+  std::vector<int64_t> missing;
+  for (const int64_t length : options.lengths) {
+    if (!has_ruler_file(options, task.name, length)) missing.push_back(length);
+  }
+  if (!missing.empty() && missing.size() < options.lengths.size())
+    log::warn("{} is left out: {} has no file of {} tokens", task.name, options.data,
+              fmt::join(missing, ", "));
+  return missing.empty();
 }
 
 /// Those that were named, or all that the given files allow.
@@ -145,21 +167,15 @@ std::vector<std::string> ruler_names(const EvalRulerOptions& options) {
   if (!options.tasks.empty()) return options.tasks;
   std::vector<std::string> names;
   for (const RulerTask& task : ruler_tasks()) {
-    const bool possible = !options.data.empty()
-                              ? has_ruler_files(options, std::string(task.name))
-                              : task.source == RulerSource::kNone ||
-                                    (task.source == RulerSource::kHaystack && !options.haystack.empty()) ||
-                                    (task.source == RulerSource::kSquad && !options.squad.empty()) ||
-                                    (task.source == RulerSource::kHotpotQa && !options.hotpotqa.empty());
-    if (possible) {
-      names.emplace_back(task.name);
-    } else if (options.data.empty()) {
-      log::warn("{} is left out: its text was not given (--haystack, --squad, --hotpotqa)", task.name);
-    }
+    if (is_possible(options, task)) names.emplace_back(task.name);
   }
-  if (names.empty())
-    fail("{} holds no file of a RULER task: {}/vt/validation.jsonl was expected, say", options.data,
-         options.data);
+  if (names.empty()) {
+    const std::string folder = folder_of(options.data, options, options.lengths.front()).string();
+    fail(
+        "{} holds no file of a RULER task that all lengths have: {}/vt/validation.jsonl or {}/vt.jsonl was "
+        "expected, say",
+        options.data, folder, folder);
+  }
   return names;
 }
 
@@ -207,10 +223,11 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const std::string& folder) {
 }  // namespace
 
 int eval_ruler_command(const EvalRulerOptions& options) {
-  check_choices(options.methods, options.selection);
+  check_outputs(options);
   const std::vector<std::string> names = ruler_names(options);
   check_ruler_tasks(options, names);
-  (void)summary_path(options);
+  const ModelConfig config = load_model_config(options.model.model);
+  const std::vector<Contender> contenders = contenders_of(options, config);
   const std::shared_ptr<const Tokenizer> tokenizer = tokenizer_of(options.model.model);
   const PromptTemplate prompt_template =
       !options.data.empty() ? PromptTemplate::kBase : template_of(options, PromptTemplate::kMetaLlama3);
@@ -220,17 +237,20 @@ int eval_ruler_command(const EvalRulerOptions& options) {
       ruler_samples(options, name, length, *tokenizer, prompt_template, 1);
   }
 
+  Json settings = settings_of(options, prompt_template, config, *tokenizer);
+  settings["seed"] = options.data.empty() ? Json(options.seed.value_or(kRulerSeed)) : Json();
+  TaskResults results(options.results, "ruler", settings.dump(),
+                      Json{{"model", options.model.model},
+                           {"gates", options.model.gates},
+                           {"data", options.data},
+                           {"haystack", options.haystack},
+                           {"squad", options.squad},
+                           {"hotpotqa", options.hotpotqa}}
+                          .dump());
+
   const int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
   // Files of RULER's scripts were made by other tokenizers' counts: they may be a little longer here.
   EvalModel model(options.model, options.data.empty() ? longest : longest + longest / 4 + 1024);
-  const std::vector<Contender> contenders = contenders_of(options, model);
-  Json settings = settings_of(options, prompt_template, contenders);
-  settings["seed"] = options.data.empty() ? Json(options.seed.value_or(kRulerSeed)) : Json();
-  settings["data"] = options.data;
-  for (const auto& [key, file] :
-       {std::pair{"haystack", options.haystack}, {"squad", options.squad}, {"hotpotqa", options.hotpotqa}})
-    settings[key] = text_checksum(file);
-  TaskResults results(options.results, "ruler", settings.dump());
   Generator generator(model, methods_of(contenders));
   std::vector<RulerScores> all;
   for (const int64_t length : options.lengths) {
@@ -255,8 +275,7 @@ int eval_ruler_command(const EvalRulerOptions& options) {
 }
 
 int eval_longbench_command(const EvalLongBenchOptions& options) {
-  check_choices(options.methods, options.selection);
-  (void)summary_path(options);
+  check_outputs(options);
   constexpr int64_t kPublishedRoom = 500;
   std::vector<std::string> names = options.tasks;
   if (names.empty()) {
@@ -284,13 +303,15 @@ int eval_longbench_command(const EvalLongBenchOptions& options) {
     longest_answer = std::max(longest_answer, longbench_task(name).tokens_to_generate);
     find_longbench_file(options.data, name);
   }
+  const std::vector<Contender> contenders = contenders_of(options, config);
+  Json settings = settings_of(options, prompt_template, config, *tokenizer);
+  settings["max_prompt_tokens"] = most_prompt;
+  TaskResults results(
+      options.results, "longbench", settings.dump(),
+      Json{{"model", options.model.model}, {"gates", options.model.gates}, {"data", options.data}}.dump());
+
   constexpr int64_t kTemplateTokens = 256;
   EvalModel model(options.model, most_prompt + kTemplateTokens + longest_answer);
-  const std::vector<Contender> contenders = contenders_of(options, model);
-  Json settings = settings_of(options, prompt_template, contenders);
-  settings["data"] = options.data;
-  settings["max_prompt_tokens"] = most_prompt;
-  TaskResults results(options.results, "longbench", settings.dump());
   Generator generator(model, methods_of(contenders));
   std::vector<ContenderScores> scores(contenders.size());
   for (const std::string& name : names) {

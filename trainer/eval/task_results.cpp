@@ -34,14 +34,16 @@ AppendFile open_file(const fs::path& file) {
 
 }  // namespace
 
-TaskResults::TaskResults(const fs::path& file, const std::string& benchmark, const std::string& settings)
+TaskResults::TaskResults(const fs::path& file, const std::string& benchmark, const std::string& settings,
+                         const std::string& about)
     : path_(file), file_(open_file(file)) {
   if (!file_.lock())
     fail("{}: another process writes its answers there: give this one another --results file", file.string());
   const Json header = {{"kind", "tasks"},
                        {"version", kVersion},
                        {"benchmark", benchmark},
-                       {"settings", Json::parse(settings)}};
+                       {"settings", Json::parse(settings)},
+                       {"about", Json::parse(about)}};
   read(read_text_file(file), to_line(header));
   if (!answers_.empty())
     log::info("{} holds {} answers: going on behind them", file.string(), answers_.size());
@@ -51,7 +53,8 @@ void TaskResults::read(const std::string& text, const std::string& header) {
   const size_t whole = text.rfind('\n') + 1;  // 0 if there is no line end
   if (whole == 0) {                           // new, or a crash came before the header was written
     if (!header.starts_with(text)) fail_other_file();
-    file_.append(std::string_view(header).substr(text.size()));
+    file_.truncate(0);
+    file_.append(header);
     return;
   }
   int64_t line = 0;
@@ -78,7 +81,7 @@ void TaskResults::read(const std::string& text, const std::string& header) {
         continue;
       }
       answers_[{json.at("contender"), json.at("size"), json.at("task"), json.at("index")}] = {
-          .prediction = json.at("prediction"), .outputs = json.at("outputs"), .density = json.at("density")};
+          .prediction = json.at("prediction"), .prompt = json.at("prompt"), .density = json.at("density")};
     } catch (const nlohmann::json::exception& error) {
       fail("{}:{}: no line of task results ({}): move the file away, or name another --results file",
            path_.string(), line + 1, error.what());
@@ -100,13 +103,14 @@ const TaskResults::Answer* TaskResults::find(const TaskSample& sample, int64_t s
   return found == answers_.end() ? nullptr : &found->second;
 }
 
-void TaskResults::add(const TaskSample& sample, int64_t size, const std::string& contender,
+void TaskResults::add(const TaskSample& sample, int64_t size, const std::string& contender, uint32_t prompt,
                       const Generation& generation, double score) {
   Json record = {{"contender", contender},
                  {"size", size},
                  {"task", sample.task},
                  {"index", sample.index},
                  {"length", sample.length},
+                 {"prompt", prompt},
                  {"score", score},
                  {"density", generation.density},
                  {"prediction", generation.text},
@@ -116,7 +120,7 @@ void TaskResults::add(const TaskSample& sample, int64_t size, const std::string&
   if (!sample.haystack.empty()) record["haystack"] = sample.haystack;
   file_.append(to_line(record));
   answers_[{contender, size, sample.task, sample.index}] = {
-      .prediction = generation.text, .outputs = sample.outputs, .density = generation.density};
+      .prediction = generation.text, .prompt = prompt, .density = generation.density};
 }
 
 }  // namespace seer

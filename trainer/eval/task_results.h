@@ -13,25 +13,27 @@
 
 namespace seer {
 
-/// The results of a run as JSON lines: a header with everything that the answers depend on, then one answer a line. A line
-/// that a crash has cut off is dropped. One process at a time.
+/// The results of a run as JSON lines: a header with everything that the answers depend on but their prompts, then one answer
+/// a line. A line that a crash has cut off is dropped. One process at a time.
 class TaskResults {
  public:
   struct Answer {
     std::string prediction;
-    std::vector<std::string> outputs;  ///< Of the sample that was answered
+    uint32_t prompt = 0;  ///< prompt_checksum() of what was answered
     double density = 1;
   };
 
-  /// Opens or begins `file`. Throws a usage Error if it holds the answers of other `settings` (a JSON object as text), an
-  /// Error if another process writes it or it is damaged, naming file and line.
-  TaskResults(const std::filesystem::path& file, const std::string& benchmark, const std::string& settings);
+  /// Opens or begins `file`. Throws a usage Error if it holds the answers of other `settings`, an Error if another process
+  /// writes it or it is damaged, naming file and line. `about`: where things lay, for those who read the file. Both are JSON
+  /// objects as text.
+  TaskResults(const std::filesystem::path& file, const std::string& benchmark, const std::string& settings,
+              const std::string& about = "{}");
 
   /// The answer to a sample, or null. `size` tells runs of one task apart (RULER's length); 0 where there is one.
   const Answer* find(const TaskSample& sample, int64_t size, const std::string& contender) const;
-  /// `score` is written beside the answer for those who read the file; it is computed anew from the prediction where it counts.
-  void add(const TaskSample& sample, int64_t size, const std::string& contender, const Generation& generation,
-           double score);
+  /// `prompt` is what was answered. `score` is written beside the answer for those who read the file; it is computed anew from the prediction where it counts.
+  void add(const TaskSample& sample, int64_t size, const std::string& contender, uint32_t prompt,
+           const Generation& generation, double score);
 
   const std::filesystem::path& path() const { return path_; }
 

@@ -27,12 +27,17 @@ struct ContenderScores {
 };
 
 /// Has every sample answered by every contender that has not done so yet, and adds what the answers are worth to `scores`,
-/// one for each contender. Throws Error if the file holds an answer to another question of that name.
+/// one for each contender. Throws Error if the file holds an answer to
+/// another prompt under that name.
 void run_tasks(EvalModel& model, Generator& generator, std::span<const Contender> contenders,
                std::span<const TaskSample> samples, int64_t size, TaskResults& results,
                std::vector<ContenderScores>& scores);
 
-/// Prompt ids as the benchmarks encode them.
-std::vector<int32_t> prompt_ids(const EvalModel& model, const TaskSample& sample);
+/// Tells prompts apart, by their ids.
+uint32_t prompt_checksum(std::span<const int32_t> ids);
+
+/// How an answer to `sample` ends, for a model with these stop ids (stop_ids_of()).
+GenerateOptions answer_options(const TaskSample& sample, const Tokenizer& tokenizer,
+                               std::vector<int32_t> stop_ids);
 
 }  // namespace seer

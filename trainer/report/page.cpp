@@ -106,7 +106,7 @@ std::string missing_parts(const Report& report) {
         "<p class=\"missing\">No perplexity, speed-up or baselines: <code>seer-train eval ppl --model "
         "MODEL --gates GATES --data HELDOUT --json {}/eval-ppl.json</code> measures them into the file "
         "that this page reads.</p>\n",
-        escape(report.subject));
+        escape(report.evaluations));
   }
   if (report.maps.empty()) {
     out +=

@@ -7,6 +7,8 @@
 #include "src/io/atomic_file.h"
 #include "trainer/eval/block_maps.h"
 #include "trainer/eval/commands.h"
+#include "trainer/eval/output_path.h"
+#include "trainer/eval/plans.h"
 #include "trainer/folder_kind.h"
 #include "trainer/report/page.h"
 #include "trainer/report/report_files.h"
@@ -25,7 +27,9 @@ std::string gates_of(const ReportOptions& options) {
   if (!options.gate.empty()) return (all / options.gate).string();
   std::vector<std::string> found;
   if (fs::exists(all)) {
-    for (const auto& entry : fs::directory_iterator(all)) found.push_back(entry.path().filename().string());
+    for (const auto& entry : fs::directory_iterator(all)) {
+      if (entry.is_directory()) found.push_back(entry.path().filename().string());
+    }
   }
   std::sort(found.begin(), found.end());
   if (found.empty()) fail("{} holds no gates yet: the run has not ended, or was not exported", all.string());
@@ -37,8 +41,7 @@ std::string gates_of(const ReportOptions& options) {
 /// In a run's folder; beside a gates folder, which holds nothing but gates.
 std::string default_page(const fs::path& source) {
   if (folder_kind(source) == FolderKind::kRun) return (source / "report.html").string();
-  const fs::path folder = source.has_filename() ? source : source.parent_path();
-  return folder.string() + "-report.html";
+  return without_trailing_slash(source).string() + "-report.html";
 }
 
 /// What cannot be, said before anything is computed.
@@ -51,7 +54,7 @@ void check_flags(const ReportOptions& options) {
     fail_usage("--heads, --gate and the rule say what maps of the attention show: add --model and --data");
   if (selection.by_head() || selection.dense_layers > 0)
     fail_usage("maps show one rule for all heads: leave --values, --calibrated and --dense-layers out");
-  check_choices({}, selection);
+  check_output_path("--out", options.out);
 }
 
 std::vector<report::BlockMap> maps_of(const ReportOptions& options) {
@@ -60,8 +63,8 @@ std::vector<report::BlockMap> maps_of(const ReportOptions& options) {
   const ModelConfig config = load_model_config(opened.model);
   const std::vector<int32_t> text =
       held_out_sequence(options.held_out, config, open_tokenizer(opened.model, config), options.length);
+  const SelectionRule rule = one_plan_of(opened, config, options.selection, "gate").rule;
   EvalModel model(opened, options.length);
-  const SelectionRule rule = one_rule_for("gate", options.selection, model.gates());
   const std::vector<HeadPlace> heads = parse_heads(options.heads, model.config());
   return compute_block_maps(model, text, rule, heads);
 }

@@ -68,6 +68,7 @@ struct BlockMap {
 
 struct Report {
   std::string subject;                                     ///< The folder that was asked about
+  std::string evaluations;                                 ///< The folder whose eval-ppl*.json are shown
   std::string generator;                                   ///< Program and version
   std::vector<std::pair<std::string, std::string>> facts;  ///< Model, data, steps: name and value
   std::vector<GateCurves> training;

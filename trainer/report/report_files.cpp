@@ -135,17 +135,27 @@ void add_gates(const fs::path& folder, Report& report) {
   add_perplexity(folder, report);
 }
 
+/// The run that a gates folder is of, RUN/gates/NAME: it exports there again, and its own folder is read as well.
+std::optional<std::string> run_of(const fs::path& gates) {
+  const fs::path run = gates.parent_path().parent_path();
+  if (gates.parent_path().filename() != "gates" || run.empty() || folder_kind(run) != FolderKind::kRun)
+    return std::nullopt;
+  return run.string();
+}
+
 }  // namespace
 
 Report collect_report(const fs::path& folder) {
   if (!fs::exists(folder)) fail("{} does not exist", folder.string());
   Report report{.subject = folder.lexically_normal().string()};
   if (report.subject.size() > 1 && report.subject.back() == '/') report.subject.pop_back();
+  report.evaluations = report.subject;
   switch (fs::is_directory(folder) ? folder_kind(folder) : FolderKind::kOther) {
     case FolderKind::kRun:
       add_run(RunPaths{folder}, report);
       break;
     case FolderKind::kGates:
+      report.evaluations = run_of(report.subject).value_or(report.evaluations);
       add_gates(folder, report);
       break;
     default:

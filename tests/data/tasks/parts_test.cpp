@@ -1,4 +1,4 @@
-// The parts that tasks are made of: words, random strings, fitting, templates, text.
+// The parts that tasks are made of: words, random strings, fitting, text.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -8,15 +8,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/chat_template.h"
 #include "data/tasks/fit.h"
-#include "data/tasks/prompt.h"
 #include "data/tasks/random_text.h"
 #include "data/tasks/text.h"
 #include "data/tasks/words.h"
-#include "src/io/atomic_file.h"
 #include "tests/data/tasks/task_files.h"
-#include "tests/support/fixtures.h"
 
 namespace seer::test {
 namespace {
@@ -99,85 +95,6 @@ TEST(Fit, FitsWhereTheCountIsNotMonotone) {
     const Fit fit = largest_that_fits(1, 1000, limit, tokens);
     EXPECT_LE(fit.tokens, limit);
     EXPECT_GE(fit.tokens, limit - 20);
-  }
-}
-
-TEST(Prompt, TemplatesEqualTheChatTemplates) {
-  const std::vector<ChatMessage> user = {{"user", "What?"}};
-  EXPECT_EQ(apply_template(PromptTemplate::kMetaLlama3, "What?"),
-            render_chat(ChatFormat::kLlama3, user, true));
-  EXPECT_EQ(apply_template(PromptTemplate::kChatMl, "What?"), render_chat(ChatFormat::kChatMl, user, true));
-  const std::vector<ChatMessage> dated = {
-      {"system", "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"}, {"user", "What?"}};
-  // The published template writes the system message itself, with the empty lines that ours trims.
-  std::string llama31 = render_chat(ChatFormat::kLlama3, dated, true);
-  llama31.insert(llama31.find("<|eot_id|>"), "\n\n");
-  EXPECT_EQ(apply_template(PromptTemplate::kLlama31, " What?\n"), llama31);
-  const std::vector<ChatMessage> qwen = {
-      {"system", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."}, {"user", "What?"}};
-  EXPECT_EQ(apply_template(PromptTemplate::kQwen25, "What?"), render_chat(ChatFormat::kChatMl, qwen, true));
-  EXPECT_EQ(apply_template(PromptTemplate::kBase, " What?\n"), " What?\n");
-}
-
-TEST(Prompt, SystemMessages) {
-  const std::vector<ChatMessage> both = {{"system", "Be brief."}, {"user", "What?"}};
-  EXPECT_EQ(apply_template(PromptTemplate::kMetaLlama3, "What?", "Be brief."),
-            render_chat(ChatFormat::kLlama3, both, true));
-  for (const auto ml : {PromptTemplate::kChatMl, PromptTemplate::kQwen25})
-    EXPECT_EQ(apply_template(ml, "What?", "Be brief."), render_chat(ChatFormat::kChatMl, both, true));
-  EXPECT_EQ(apply_template(PromptTemplate::kQwen3, "What?"),
-            apply_template(PromptTemplate::kChatMl, "What?") + "<think>\n\n</think>\n\n");
-  const std::vector<ChatMessage> dated = {
-      {"system", "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\nBe brief."},
-      {"user", "What?"}};
-  EXPECT_EQ(apply_template(PromptTemplate::kLlama31, "What?", " Be brief."),
-            render_chat(ChatFormat::kLlama3, dated, true));
-  EXPECT_THAT(error_of([] { (void)apply_template(PromptTemplate::kDeepSeekR1, "What?", "Be brief."); }),
-              HasSubstr("no room"));
-}
-
-TEST(Prompt, AModelsOwnTemplateIsRecognised) {
-  using enum PromptTemplate;
-  const auto of = [](std::string_view text) { return recognise_template(text); };
-  EXPECT_EQ(of("<|start_header_id|>...<|eot_id|>"), kMetaLlama3);
-  EXPECT_EQ(of("<|start_header_id|>Cutting Knowledge Date: December 2023<|eot_id|>"), kLlama31);
-  EXPECT_EQ(of("<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. ..<|im_end|>"), kQwen25);
-  EXPECT_EQ(of("<|im_start|>{%- if enable_thinking is defined %}<|im_end|>"), kQwen3);
-  EXPECT_EQ(of("<|im_start|>..<|im_end|>"), kChatMl);
-  EXPECT_EQ(of("<\uff5cUser\uff5c>..<\uff5cAssistant\uff5c>"), kDeepSeekR1);
-  EXPECT_EQ(of("[INST]"), std::nullopt);
-
-  const test::TempDir folder;
-  EXPECT_EQ(read_chat_template(folder.path()), std::nullopt);
-  const auto config = folder / "tokenizer_config.json";
-  write_file_atomically(config, R"({"chat_template": null})");
-  EXPECT_EQ(read_chat_template(folder.path()), std::nullopt);
-  write_file_atomically(config, R"({"chat_template": "one"})");
-  EXPECT_EQ(read_chat_template(folder.path()), "one");
-  write_file_atomically(
-      config,
-      R"({"chat_template": [{"name":"tool_use","template":"t"},{"name":"default","template":"two"}]})");
-  EXPECT_EQ(read_chat_template(folder.path()), "two");
-  write_file_atomically(folder / "chat_template.jinja", "three");
-  EXPECT_EQ(read_chat_template(folder.path()), "three");
-}
-
-TEST(Prompt, NamesGoBothWays) {
-  for (const char* name :
-       {"base", "llama-3", "meta-llama3", "llama-3.1", "chatml", "qwen2.5", "qwen3", "deepseek-r1"})
-    EXPECT_EQ(prompt_template_name(parse_prompt_template(name)), name);
-  EXPECT_THAT(error_of([] { (void)parse_prompt_template("llama3"); }),
-              HasSubstr("no prompt template \"llama3\"; there are base, llama-3, meta-llama3"));
-}
-
-TEST(Prompt, HasOneBosOnly) {
-  const auto bos = nano_tokenizer().bos_id();
-  ASSERT_TRUE(bos.has_value());
-  for (const auto prompt_template :
-       {PromptTemplate::kBase, PromptTemplate::kLlama3Spaced, PromptTemplate::kMetaLlama3}) {
-    const auto ids = encode_prompt(nano_tokenizer(), apply_template(prompt_template, "What?"));
-    EXPECT_EQ(ids[0], *bos);
-    EXPECT_EQ(std::count(ids.begin(), ids.end(), *bos), 1);
   }
 }
 

@@ -16,7 +16,7 @@ fs::path nano_held_out() {
   return source_dir() / "configs/quickstart/heldout.jsonl.zst";
 }
 
-void write_random_gates(const fs::path& folder, const fs::path& model, int64_t block_size) {
+void write_random_gates(const fs::path& folder, const fs::path& model, int64_t block_size, uint64_t seed) {
   const std::unique_ptr<Backend> backend = make_cpu_backend({.threads = 1});
   const std::unique_ptr<Queue> queue = backend->make_queue("gates");
   const ModelConfig config = load_model_config(model);
@@ -25,7 +25,7 @@ void write_random_gates(const fs::path& folder, const fs::path& model, int64_t b
   entry.export_ = {.dtype = "fp32", .sparsity_method = "nz_ratio", .nz_ratio = 0.5};
   GateTraining gates(*backend, *queue, entry, config, 256);
   constexpr double kDeviation = 0.3;
-  gates.params().init_normal(*backend, *queue, 5, kDeviation);
+  gates.params().init_normal(*backend, *queue, 4 + seed, kDeviation);
   write_gates_folder(folder, download_gates(*backend, *queue, gates, DType::kF32), entry, config,
                      model.string(), "Random.");
 }

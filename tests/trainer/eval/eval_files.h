@@ -18,7 +18,7 @@ std::filesystem::path nano_held_out();
 /// Writes a folder of gates with random weights large enough that their choices differ from row to row. Both formats of
 /// weights are there; nz_ratio 0.5 is what its config.json asks for.
 void write_random_gates(const std::filesystem::path& folder, const std::filesystem::path& model,
-                        int64_t block_size = 16);
+                        int64_t block_size = 16, uint64_t seed = 1);
 
 EvalModelOptions on_one_thread(const std::filesystem::path& model, const std::filesystem::path& gates = {});
 

@@ -95,12 +95,39 @@ TEST_F(EvalTasks, GeneratedSamplesCanBeWrittenAndReadAgain) {
   EXPECT_EQ(read.out.substr(0, read.out.find("answers:")), made.out.substr(0, made.out.find("answers:")));
 }
 
-TEST_F(EvalTasks, OtherGatesUnderTheSameNameAreOtherSettings) {
+TEST_F(EvalTasks, OtherGatesAndPromptsUnderTheSameNameAreOthers) {
   write_random_gates(path("gates"), nano_model());
-  expect_success(ruler({"--density", "0.3"}, "vt", 1));
+  write_file_atomically(path("book.txt"), "A ship went out to sea, and came back. It rained for many days. ");
+  const std::vector<std::string> flags = {"--density", "0.3", "--haystack", path("book.txt")};
+  expect_success(ruler(flags, "niah_single_2", 1));
+  expect_success(ruler(flags, "niah_single_2", 1));
+  write_file_atomically(path("book.txt"),
+                        "A ship went out to sea, and sank there. It rained for many days. ");
+  expect_refusal(ruler(flags, "niah_single_2", 1), kFailure, {"sample 0 of niah_single_2", "another prompt"});
+
+  // The same kind of gates with other weights.
+  const std::string config = read_text_file(path("gates/config.json"));
   std::filesystem::remove_all(path("gates"));
-  write_random_gates(path("gates"), nano_model(), /*block_size=*/32);
-  expect_refusal(ruler({"--density", "0.3"}, "vt", 1), kUsage, {"gates_checksum was"});
+  write_random_gates(path("gates"), nano_model(), /*block_size=*/16, /*seed=*/2);
+  ASSERT_EQ(read_text_file(path("gates/config.json")), config);
+  expect_refusal(ruler(flags, "niah_single_2", 1), kUsage, {"gates_checksum was"});
+}
+
+TEST_F(EvalTasks, TheSummaryTakesNothingsPlace) {
+  const std::vector<std::string> cwe = {"--seq", "1024", "--tasks", "cwe", "--samples", "1"};
+  const auto run_with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), cwe.begin(), cwe.end());
+    return run("ruler", more);
+  };
+  expect_refusal(run_with({"--json", path("answers.jsonl")}), kUsage, {"would take its place"});
+  expect_refusal(run_with({"--results", path("config.json")}), kUsage, {"config.json", "name it .jsonl"});
+  expect_refusal(run_with({"--json", path("nowhere/x.json")}), kUsage, {"no folder", "nowhere"});
+  write_file_atomically(path("config.json"), "{\"precious\": 1}");
+  expect_refusal(run_with({"--results", path("config.jsonl")}), kUsage,
+                 {"config.json", "holds something else"});
+  EXPECT_EQ(read_text_file(path("config.json")), "{\"precious\": 1}");
+  for (int i = 0; i < 2; ++i) expect_success(run_with({}));  // an earlier summary may go
+  EXPECT_EQ(Json::parse(read_text_file(path("answers.json")))["kind"], "task_summary");
 }
 
 TEST_F(EvalTasks, RulersOwnFiles) {
@@ -122,22 +149,34 @@ TEST_F(EvalTasks, RulersOwnFiles) {
   const std::string two = read_text_file(path("two.jsonl"));
   EXPECT_EQ(std::count(two.begin(), two.end(), '\n'), 1 + 2);
   expect_refusal(run("ruler", {"--data", path("data/256"), "--seed", "1"}), kUsage, {"--data", "complete"});
-  expect_refusal(run("ruler", {"--data", path("data")}), kFailure, {"no file of a RULER task"});
+  expect_refusal(run("ruler", {"--data", path("data")}), kFailure,
+                 {"no file of a RULER task", "data/vt.jsonl"});
+  std::filesystem::remove(path("data/512/vt.jsonl"));
+  expect_refusal(run("ruler", both), kFailure,
+                 {"vt is left out", "no file of 512 tokens", "data/256/vt.jsonl"});
 }
 
-TEST_F(EvalTasks, AnotherCalibrationIsAnotherSetting) {
+TEST_F(EvalTasks, AnotherCalibrationIsAnotherContender) {
   write_random_gates(path("gates"), nano_model());
   const auto calibrate = [&](const char* density) {
     expect_success(seer_train({"calibrate", "--model", nano_model().string(), "--gates", path("gates"),
                                "--threads", "1", "--data", nano_held_out().string(), "--documents", "1",
                                "--seq", "256", "--density", density}));
   };
+  const auto lines = [&] {
+    const std::string text = answers();
+    return std::count(text.begin(), text.end(), '\n');
+  };
   const std::vector<std::string> flags = {"--calibrated", "--no-dense"};
   calibrate("0.3");
   expect_success(ruler(flags, "vt", 1));
   expect_success(ruler(flags, "vt", 1));
+  EXPECT_EQ(lines(), 1 + 1);
   calibrate("0.6");
-  expect_refusal(ruler(flags, "vt", 1), kUsage, {"values_by_head was"});
+  expect_success(ruler(flags, "vt", 1));
+  EXPECT_EQ(lines(), 1 + 2) << "other thresholds have another name";
+  expect_success(ruler({"--density", "0.5", "--no-dense"}, "vt", 1));
+  EXPECT_EQ(lines(), 1 + 3) << "and others may join";
 }
 
 TEST_F(EvalTasks, RulerRefuses) {
@@ -146,8 +185,6 @@ TEST_F(EvalTasks, RulerRefuses) {
                  {"method window needs a --density", "--density"});
   expect_refusal(run("ruler", {"--methods", "windows", "--seq", "512"}), kUsage, {"windows"});
   expect_refusal(run("ruler", {"--seq", "512", "--tasks", "vtt"}), kUsage, {"vtt"});
-  expect_refusal(run("ruler", {"--seq", "1024", "--tasks", "cwe", "--results", path("a.json")}), kUsage,
-                 {"a.json", ".jsonl"});
   expect_refusal(run("ruler", {"--seq", "1024,130", "--tasks", "cwe"}), kFailure,
                  {"cwe", "does not fit in 130"});
   // What needs no model is said before one is loaded: here there is none.

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "data/chat_template.h"
-#include "data/tasks/prompt.h"
+#include "data/prompt_template.h"
 #include "src/io/atomic_file.h"
 #include "tests/trainer/eval/eval_files.h"
 #include "tests/trainer/tiny_run.h"
@@ -146,7 +146,7 @@ TEST_F(GenerateCommand, Refuses) {
   expect_refusal(run({"--prompt", "a", "--method", "window"}), kUsage, {"method window needs a --density"});
   expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "0.1,0.2"}), kUsage,
                  {"one rule", "2"});
-  expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "0.1", "--block-top-p", "0.9"}),
+  expect_refusal(run({"--prompt", "a", "--method", "mean", "--density", "0.1", "--block-top-p", "0.9"}),
                  kUsage, {"one rule", "2"});
   expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "1.5"}), kUsage, {"--density 1.5"});
   expect_refusal(run({"--prompt", "a", "--method", "best", "--density", "0.5"}), kUsage, {"best"});

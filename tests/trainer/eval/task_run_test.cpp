@@ -38,9 +38,9 @@ class TaskResultsFile : public testing::Test {
   }
   void fill() const {
     TaskResults results = open();
-    results.add(sample_of("vt", 0), 512, "dense", {.text = "yes\xff", .density = 1}, 1.0);
-    results.add(sample_of("vt", 1), 512, "dense", {.text = "no", .density = 1}, 0.0);
-    results.add(sample_of("vt", 0), 512, "gate", {.text = "no", .density = 0.25}, 0.5);
+    results.add(sample_of("vt", 0), 512, "dense", 7, {.text = "yes\xff", .density = 1}, 1.0);
+    results.add(sample_of("vt", 1), 512, "dense", 8, {.text = "no", .density = 1}, 0.0);
+    results.add(sample_of("vt", 0), 512, "gate", 7, {.text = "no", .density = 0.25}, 0.5);
   }
 
   TempDir folder_;
@@ -61,7 +61,7 @@ void expect_filled(const TaskResults& results) {
   ASSERT_NE(dense, nullptr);
   EXPECT_EQ(dense->prediction, "yes\xef\xbf\xbd") << "what is not UTF-8 is U+FFFD";
   EXPECT_EQ(dense->density, 1);
-  EXPECT_EQ(dense->outputs, std::vector<std::string>{"a"});
+  EXPECT_EQ(dense->prompt, 7U);
   ASSERT_TRUE(has(results, sample_of("vt", 0), "gate"));
   EXPECT_EQ(results.find(sample_of("vt", 0), 512, "gate")->density, 0.25);
 }
@@ -71,7 +71,7 @@ TEST_F(TaskResultsFile, AnswersStayAnswered) {
   const std::string before = text();
   expect_filled(open());
   EXPECT_EQ(text(), before) << "reading changes nothing";
-  open().add(sample_of("cwe", 3), 512, "gate", {.text = "x"}, 0.0);
+  open().add(sample_of("cwe", 3), 512, "gate", 9, {.text = "x"}, 0.0);
   EXPECT_TRUE(text().starts_with(before));
   EXPECT_TRUE(has(open(), sample_of("cwe", 3), "gate"));
 }
@@ -183,9 +183,25 @@ TEST(RunTasks, AnswersWhatIsMissingAndNothingElse) {
   ASSERT_EQ(last[0].samples.size(), 1U);
   EXPECT_EQ(last[0].samples[0].score, all[0].samples[2].score);
 
-  samples[1].outputs = {"another"};
+  samples[1].input = "Once there was a queen who had";  // under the same name, with the same answer
   const Error error = error_of([&] { (void)answer(samples); });
-  EXPECT_THAT(error.what(), AllOf(HasSubstr("sample 1 of vt"), HasSubstr("another question")));
+  EXPECT_THAT(error.what(), AllOf(HasSubstr("sample 1 of vt"), HasSubstr("another prompt")));
+}
+
+TEST(AnswerOptions, ALineBreakEndsAnAnswerThatAsksForIt) {
+  const Tokenizer tokenizer(nano_model());
+  const auto line_break = tokenizer.token_to_id("\n");
+  ASSERT_TRUE(line_break.has_value());
+  TaskSample sample = sample_of("samsum", 0);
+  sample.tokens_to_generate = 5;
+  const GenerateOptions plain = answer_options(sample, tokenizer, {4091});
+  EXPECT_EQ(plain.max_new_tokens, 5);
+  EXPECT_EQ(plain.stop_ids, std::vector<int32_t>{4091});
+  EXPECT_TRUE(plain.banned_first.empty());
+  sample.stop_at_newline = true;
+  const GenerateOptions line = answer_options(sample, tokenizer, {4091});
+  EXPECT_EQ(line.stop_ids, (std::vector<int32_t>{4091, *line_break}));
+  EXPECT_EQ(line.banned_first, line.stop_ids);
 }
 
 }  // namespace

@@ -76,7 +76,26 @@ TEST_F(ReportCommand, HasAPlaceForThePageWhereNoneIsNamed) {
   EXPECT_EQ(of_gates.out, path("run/gates/fine-report.html") + "\n")
       << "beside: the folder holds nothing but gates";
   EXPECT_THAT(read_text_file(path("run/gates/fine-report.html")), HasSubstr("Layer 0, head 1"));
-  fs::remove(path("run/gates/fine-report.html"));
+  // And is no gates folder of the run.
+  fs::rename(path("run/gates/coarse"), path("coarse"));
+  expect_success(seer_train({"report", path("run"), "--model", path("model"), "--data", path("held_out.npy"),
+                             "--seq", "256", "--heads", "0:1"}));
+  fs::rename(path("coarse"), path("run/gates/coarse"));
+}
+
+TEST_F(ReportCommand, SaysWhereEvaluationsBelong) {
+  const std::vector<std::string> maps = {
+      "--model", path("model"), "--data", path("held_out.npy"), "--seq", "256",
+      "--heads", "0:1",         "--out",  path("page.html")};
+  const auto expect_hint = [&](const std::string& source, const std::string& folder) {
+    std::vector<std::string> command = {"report", path(source)};
+    command.insert(command.end(), maps.begin(), maps.end());
+    expect_success(seer_train(command));
+    EXPECT_THAT(page(), HasSubstr("--json " + path(folder) + "/eval-ppl.json"));
+  };
+  expect_hint("run/gates/fine", "run");  // which will export into gates/fine again
+  fs::copy(path("run/gates/fine"), path("alone"), fs::copy_options::recursive);
+  expect_hint("alone", "alone");
 }
 
 TEST_F(ReportCommand, DrawsMapsOfChosenHeads) {

@@ -23,6 +23,8 @@ enum class PromptTemplate {
   kDeepSeekR1,    ///< "deepseek-r1": of the DeepSeek-R1 distillations; the answer begins with a thought.
 };
 
+/// All names, for messages and help.
+std::string prompt_template_names();
 /// The template of a name as spelled above; a usage Error that lists the names for any other.
 PromptTemplate parse_prompt_template(std::string_view name);
 std::string_view prompt_template_name(PromptTemplate prompt_template);
@@ -37,8 +39,8 @@ std::string apply_template(PromptTemplate prompt_template, std::string_view text
 /// it has neither, as base models have not.
 std::optional<std::string> read_chat_template(const std::filesystem::path& folder);
 
-/// Which of those above a model's own chat template is, by what it is known by; a template that belongs to none of them is
-/// none. Of Qwen3's, kQwen3; of Llama-3's, kLlama31 or kMetaLlama3.
+/// Which of those above a model's own chat template is, by what it is known by; a template that belongs to none of them, or
+/// writes a system message that they do not, is none. Of Qwen3's, kQwen3; of Llama-3's, kLlama31 or kMetaLlama3.
 std::optional<PromptTemplate> recognise_template(std::string_view chat_template);
 
 /// A prompt's ids as the benchmarks' scripts get them from the Hugging Face tokenizer: special tokens spelled

@@ -1,9 +1,11 @@
-#include "data/tasks/prompt.h"
+#include "data/prompt_template.h"
 
 #include <array>
+#include <cctype>
 
 #include <nlohmann/json.hpp>
 
+#include "data/chat_template.h"
 #include "data/unicode.h"
 #include "src/core/error.h"
 #include "src/io/atomic_file.h"
@@ -12,28 +14,24 @@
 namespace seer {
 namespace {
 
-/// start [before_system system after_system] before text after
+/// Of a chat format: start [system message] user's message, the assistant's opened; `answer` behind it.
+/// Of none: before [system] text after.
 struct Layout {
   PromptTemplate id;
   std::string_view name;
-  std::string_view start = {};
-  std::string_view before_system = {};
-  std::string_view after_system = {};  ///< Empty: no room for a system message
+  std::optional<ChatFormat> format = std::nullopt;
+  std::string_view system_begins = {};  ///< Put in front of every system message
   std::optional<std::string_view> own_system = std::nullopt;
-  std::string_view before = {};
-  std::string_view after = {};
+  std::string_view answer = {};
   bool trims = false;
+
+  std::string_view before = {};
+  std::string_view between = {};  ///< Empty: no room for a system message
+  std::string_view after = {};
 };
 
-constexpr std::string_view kLlamaStart = "<|begin_of_text|>";
-constexpr std::string_view kLlamaSystem = "<|start_header_id|>system<|end_header_id|>\n\n";
-constexpr std::string_view kLlamaUser = "<|start_header_id|>user<|end_header_id|>\n\n";
-constexpr std::string_view kLlamaEnd = "<|eot_id|>";
-constexpr std::string_view kLlamaAnswer = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
-constexpr std::string_view kChatMlSystem = "<|im_start|>system\n";
-constexpr std::string_view kChatMlUser = "<|im_start|>user\n";
-constexpr std::string_view kChatMlEnd = "<|im_end|>\n";
-constexpr std::string_view kChatMlAnswer = "<|im_end|>\n<|im_start|>assistant\n";
+constexpr auto kLlama = ChatFormat::kLlama3;
+constexpr auto kMl = ChatFormat::kChatMl;
 
 constexpr std::array<Layout, 8> kLayouts = {{
     {.id = PromptTemplate::kBase, .name = "base"},
@@ -41,47 +39,24 @@ constexpr std::array<Layout, 8> kLayouts = {{
      .name = "llama-3",
      .before = "<|start_header_id|>user<|end_header_id|> ",
      .after = "<|eot_id|><|start_header_id|>assistant<|end_header_id|>"},
-    {.id = PromptTemplate::kMetaLlama3,
-     .name = "meta-llama3",
-     .start = kLlamaStart,
-     .before_system = kLlamaSystem,
-     .after_system = kLlamaEnd,
-     .before = kLlamaUser,
-     .after = kLlamaAnswer},
+    {.id = PromptTemplate::kMetaLlama3, .name = "meta-llama3", .format = kLlama},
     {.id = PromptTemplate::kLlama31,
      .name = "llama-3.1",
-     .start = kLlamaStart,
-     .before_system = "<|start_header_id|>system<|end_header_id|>\n\n"
-                      "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
-     .after_system = kLlamaEnd,
+     .format = kLlama,
+     .system_begins = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
      .own_system = "",
-     .before = kLlamaUser,
-     .after = kLlamaAnswer,
      .trims = true},
-    {.id = PromptTemplate::kChatMl,
-     .name = "chatml",
-     .before_system = kChatMlSystem,
-     .after_system = kChatMlEnd,
-     .before = kChatMlUser,
-     .after = kChatMlAnswer},
+    {.id = PromptTemplate::kChatMl, .name = "chatml", .format = kMl},
     {.id = PromptTemplate::kQwen25,
      .name = "qwen2.5",
-     .before_system = kChatMlSystem,
-     .after_system = kChatMlEnd,
-     .own_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
-     .before = kChatMlUser,
-     .after = kChatMlAnswer},
-    {.id = PromptTemplate::kQwen3,
-     .name = "qwen3",
-     .before_system = kChatMlSystem,
-     .after_system = kChatMlEnd,
-     .before = kChatMlUser,
-     .after = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"},
-    // U+FF5C and U+2581, as its tokens are spelled.
+     .format = kMl,
+     .own_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."},
+    {.id = PromptTemplate::kQwen3, .name = "qwen3", .format = kMl, .answer = "<think>\n\n</think>\n\n"},
+    // U+FF5C and U+2581, as its tokens are spelled. A system message stands there as it is.
     {.id = PromptTemplate::kDeepSeekR1,
      .name = "deepseek-r1",
-     .start = "<\uff5cbegin\u2581of\u2581sentence\uff5c>",
-     .before = "<\uff5cUser\uff5c>",
+     .before = "<\uff5cbegin\u2581of\u2581sentence\uff5c>",
+     .between = "<\uff5cUser\uff5c>",
      .after = "<\uff5cAssistant\uff5c><think>\n"},
 }};
 
@@ -91,15 +66,33 @@ const Layout& layout_of(PromptTemplate prompt_template) {
   fail("prompt template {} is not in the table", static_cast<int>(prompt_template));
 }
 
+/// Whether a ChatML template spells out a system message of its own: words right behind its opening, which is written with a
+/// line break or with \n.
+bool has_own_system(std::string_view chat_template) {
+  constexpr std::string_view kOpening = "<|im_start|>system";
+  for (size_t at = 0; (at = chat_template.find(kOpening, at)) != std::string_view::npos;) {
+    at += kOpening.size();
+    std::string_view rest = chat_template.substr(at);
+    for (const std::string_view line_break : {"\\n", "\n"}) {
+      if (rest.starts_with(line_break)) rest.remove_prefix(line_break.size());
+    }
+    if (!rest.empty() && std::isalpha(static_cast<unsigned char>(rest.front())) != 0) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
-PromptTemplate parse_prompt_template(std::string_view name) {
+std::string prompt_template_names() {
   std::string names;
-  for (const Layout& layout : kLayouts) {
+  for (const Layout& layout : kLayouts) names += fmt::format("{}{}", names.empty() ? "" : ", ", layout.name);
+  return names;
+}
+
+PromptTemplate parse_prompt_template(std::string_view name) {
+  for (const Layout& layout : kLayouts)
     if (layout.name == name) return layout.id;
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", layout.name);
-  }
-  fail_usage("there is no prompt template \"{}\"; there are {}", name, names);
+  fail_usage("there is no prompt template \"{}\"; there are {}", name, prompt_template_names());
 }
 
 std::string_view prompt_template_name(PromptTemplate prompt_template) {
@@ -109,15 +102,20 @@ std::string_view prompt_template_name(PromptTemplate prompt_template) {
 std::string apply_template(PromptTemplate prompt_template, std::string_view text,
                            std::optional<std::string_view> system) {
   const Layout& layout = layout_of(prompt_template);
-  if (system && layout.after_system.empty())
+  if (system && !layout.format && layout.between.empty())
     fail_usage("prompt template \"{}\" has no room for a system message", layout.name);
   const auto trimmed = [&](std::string_view part) { return layout.trims ? trim_white_space(part) : part; };
-  std::string out(layout.start);
-  if (system || layout.own_system) {
-    out += fmt::format("{}{}{}", layout.before_system, trimmed(system ? *system : *layout.own_system),
-                       layout.after_system);
+  if (!layout.format)
+    return fmt::format("{}{}{}{}{}", layout.before, system.value_or(""), layout.between, text, layout.after);
+  const ChatFormat format = *layout.format;
+  std::string out(chat_start(format));
+  if (!system) system = layout.own_system;
+  if (system) {
+    out += fmt::format("{}{}{}{}", open_message(format, "system"), layout.system_begins, trimmed(*system),
+                       close_message(format));
   }
-  return out + fmt::format("{}{}{}", layout.before, trimmed(text), layout.after);
+  return out + fmt::format("{}{}{}{}{}", open_message(format, "user"), trimmed(text), close_message(format),
+                           open_message(format, "assistant"), layout.answer);
 }
 
 std::optional<std::string> read_chat_template(const std::filesystem::path& folder) {
@@ -146,6 +144,7 @@ std::optional<PromptTemplate> recognise_template(std::string_view chat_template)
   if (has("<\uff5cUser\uff5c>") && has("<\uff5cAssistant\uff5c>")) return PromptTemplate::kDeepSeekR1;
   if (!has("<|im_start|>") || !has("<|im_end|>")) return std::nullopt;
   if (has("You are Qwen, created by Alibaba Cloud.")) return PromptTemplate::kQwen25;
+  if (has_own_system(chat_template)) return std::nullopt;
   return has("enable_thinking") ? PromptTemplate::kQwen3 : PromptTemplate::kChatMl;
 }
 

@@ -1,0 +1,26 @@
+// From flags to how prefills attend.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "trainer/eval/eval_model.h"
+#include "trainer/eval/forward_pass.h"
+#include "trainer/eval/selection_flags.h"
+
+namespace seer {
+
+/// Every method with every rule of the flags; without a rule, with the one that the gates' config.json asks for; methods that
+/// the flags give values by head, with those. Methods of `besides` are left out where there is no rule for them. Reads no more
+/// than config files. Throws usage Errors, also of flags that would not be used.
+std::vector<AttentionPlan> plans_of(const EvalModelOptions& model, const ModelConfig& config,
+                                    const SelectionFlags& selection, const std::vector<std::string>& methods,
+                                    const std::vector<std::string>& besides = {});
+/// Of one method, where there can be but one rule.
+AttentionPlan one_plan_of(const EvalModelOptions& model, const ModelConfig& config,
+                          const SelectionFlags& selection, const std::string& method);
+
+/// "nz_ratio 0.1, sink 1", or "threshold by head 85c75f3b": different plans of a method have different texts.
+std::string rule_text(const AttentionPlan& plan);
+
+}  // namespace seer
