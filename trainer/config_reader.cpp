@@ -136,6 +136,7 @@ void ConfigReader::read_object(const ConfigSection& section, const Json& object,
     refuse(path, object, fmt::format("an object with keys among {}", fmt::join(names_of(section), ", ")));
   }
   for (const auto& [name, value] : object.items()) {
+    if (path.empty() && name == kSchemaKey && value.is_string()) continue;  // an editor's
     const ConfigKey* key = find_key(section, name);
     if (key == nullptr) refuse_unknown(section, path, name);
     read_value(*key, value, join_config_path(path, name));

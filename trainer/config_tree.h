@@ -14,6 +14,9 @@
 
 namespace seer {
 
+/// May stand in a config for an editor's sake; not one of its keys.
+inline constexpr const char* kSchemaKey = "$schema";
+
 /// What a key allows beyond its type. Fields that do not fit the type are ignored.
 struct ConfigRule {
   bool not_empty = false;  ///< A text or list that must hold something; required where its default is empty.

@@ -86,6 +86,8 @@ Json list_schema(const ConfigRule& rule, Json entry) {
   return schema;
 }
 
+Json section_schema(const ConfigSection& section);
+
 Json value_schema(const ConfigKey& key) {
   return std::visit(
       [&](const auto& target) {
@@ -112,9 +114,9 @@ Json value_schema(const ConfigKey& key) {
         } else if constexpr (std::is_same_v<Target, JsonObjectText>) {
           schema["type"] = "object";
         } else if constexpr (std::is_same_v<Target, ConfigSection>) {
-          schema = write_schema(target);
+          schema = section_schema(target);
         } else {
-          schema = list_schema(key.rule, write_schema(target.fresh()));
+          schema = list_schema(key.rule, section_schema(target.fresh()));
         }
         return schema;
       },
@@ -163,7 +165,9 @@ Json write_values(const ConfigSection& section) {
   return object;
 }
 
-Json write_schema(const ConfigSection& section) {
+namespace {
+
+Json section_schema(const ConfigSection& section) {
   Json properties = Json::object();
   Json required = Json::array();
   for (const ConfigKey& key : section.keys) {
@@ -179,6 +183,15 @@ Json write_schema(const ConfigSection& section) {
   Json schema = {{"type", "object"}, {"properties", std::move(properties)}};
   if (!required.empty()) schema["required"] = std::move(required);
   schema["additionalProperties"] = false;
+  return schema;
+}
+
+}  // namespace
+
+Json write_schema(const ConfigSection& section) {
+  Json schema = section_schema(section);
+  schema["properties"][kSchemaKey] = {{"type", "string"},
+                                      {"description", "This schema, for editors. Not read."}};
   return schema;
 }
 

@@ -14,6 +14,7 @@
 #include "src/core/log.h"
 #include "trainer/absent_gpu.h"
 #include "trainer/bench/bench_cli.h"
+#include "trainer/cli_checks.h"
 #include "trainer/commands.h"
 #include "trainer/config_tree.h"
 #include "trainer/eval/eval_cli.h"
@@ -126,12 +127,12 @@ void add_plan(CLI::App& app, Action& action) {
   command
       ->add_option("--gflops", options->gflops,
                    "Matrix products of the machine to plan for (default: measured here)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command
       ->add_option("--bandwidth", options->bandwidth, "Its memory bandwidth in GB/s (default: measured here)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command->add_option("--memory", options->memory_gb, "Its memory in GB (default: this machine's)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command->add_option("--gpu", options->gpu, "A GPU that need not be here: " + known_gpu_names());
   command->add_option("--ranks", options->ranks, "Plan for each of so many ranks")
       ->check(CLI::Range(1, 65536));
@@ -151,23 +152,53 @@ void show_defaults(CLI::App& app) {
   for (CLI::App* command : subcommands_of(app)) show_defaults(*command);
 }
 
-/// Throws a usage Error of a word in the place of a subcommand that is none; CLI11 would not say what was meant.
-void check_subcommands(CLI::App& app, const std::vector<std::string>& arguments) {
+/// "eval ppl"; of the program itself, its name.
+std::string name_of(const CLI::App& app) {
+  const CLI::App* parent = app.get_parent();
+  return parent == nullptr || parent->get_parent() == nullptr ? app.get_name()
+                                                              : name_of(*parent) + " " + app.get_name();
+}
+
+std::string see_help(const CLI::App& app) {
+  return fmt::format("see seer-train {}--help", app.get_parent() == nullptr ? "" : name_of(app) + " ");
+}
+
+/// The innermost subcommand that is named. Throws a usage Error of a word in the place of a subcommand that is none; CLI11
+/// would not say what was meant.
+CLI::App& find_subcommand(CLI::App& app, const std::vector<std::string>& arguments) {
   CLI::App* command = &app;
   for (auto word = arguments.begin() + 1; word != arguments.end(); ++word) {
     if (word->starts_with("-")) continue;
     const std::vector<CLI::App*> choices = subcommands_of(*command);
-    if (choices.empty()) return;
+    if (choices.empty()) break;
     std::vector<std::string> names;
     for (const CLI::App* choice : choices) names.push_back(choice->get_name());
     const auto found = std::find(names.begin(), names.end(), *word);
     if (found == names.end()) {
       const std::string near = nearest_word(*word, names);
-      fail_usage("{} has no subcommand {}: {}", command->get_name(), *word,
+      fail_usage("{} has no subcommand {}: {}", name_of(*command), *word,
                  near.empty() ? fmt::format("{} was expected", fmt::join(names, ", "))
                               : fmt::format("did you mean {}?", near));
     }
     command = choices[found - names.begin()];
+  }
+  return *command;
+}
+
+/// Throws a usage Error of the first --flag that neither `command` nor those around it have.
+void check_flags(CLI::App& command, const std::vector<std::string>& arguments) {
+  std::vector<std::string> names;
+  for (CLI::App* app = &command; app != nullptr; app = app->get_parent()) {
+    for (const CLI::Option* option : app->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+  }
+  for (size_t i = 1; i < arguments.size() && arguments[i] != "--"; ++i) {
+    const std::string flag = arguments[i].substr(0, arguments[i].find('='));
+    if (!flag.starts_with("--") || std::find(names.begin(), names.end(), flag) != names.end()) continue;
+    const std::string near = nearest_word(flag, names);
+    fail_usage("{} has no option {}{} ({})", name_of(command), flag,
+               near.empty() ? "" : fmt::format(": did you mean {}?", near), see_help(command));
   }
 }
 
@@ -176,6 +207,7 @@ int run(int argc, char** argv) {
   app.name("seer-train");
   app.require_subcommand(0, 1);  // none and a misspelt one are told below
   app.option_defaults()->always_capture_default();
+  app.fallthrough();  // -v may stand anywhere
   app.set_version_flag("--version", version_text());
   bool verbose = false;
   app.add_flag("-v,--verbose", verbose, "Log more");
@@ -195,11 +227,13 @@ int run(int argc, char** argv) {
     };
   });
   show_defaults(app);
-  check_subcommands(app, arguments);
+  CLI::App& command = find_subcommand(app, arguments);
+  check_flags(command, arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    if (e.get_exit_code() == 0) return app.exit(e);  // help or version
+    fail_usage("{}: {} ({})", name_of(command), e.what(), see_help(command));
   }
   if (!action) fail_usage("no subcommand given: see seer-train --help");
   if (verbose) log::set_level(log::Level::kDebug);

@@ -111,6 +111,11 @@ class Training {
     const Stopwatch watch;
     const double seconds_before = state_.seconds;
     agree_to_stop();
+    if (state_.step == config_.train.steps && seconds_before > 0)
+      log::info(
+          "all {} steps are done: nothing to train. To train on, let another run begin with "
+          "gates[].init_from",
+          state_.step);
     bool evaluated = !evaluation_is_missing() || evaluate();
     while (state_.step < config_.train.steps && !stopping_) {
       StepMetrics metrics = train_step();

@@ -46,7 +46,16 @@ TEST(CommandLine, HelpsAndRefusesWhatItDoesNotKnow) {
   }
   EXPECT_EQ(seer_train({}).exit_code, kUsage);
   expect_refusal(seer_train({"trian"}), kUsage, {"trian", "did you mean train?"});
-  expect_refusal(seer_train({"train", "--nope"}), kUsage, {"--nope"});
+  expect_refusal(seer_train({"train", "--nope"}), kUsage,
+                 {"train has no option --nope", "seer-train train --help"});
+  expect_refusal(seer_train({"eval", "ppl", "--modle", "M"}), kUsage,
+                 {"eval ppl has no option --modle: did you mean --model?"});
+  expect_refusal(seer_train({"--versoin"}), kUsage,
+                 {"seer-train has no option --versoin: did you mean --version?"});
+  expect_refusal(seer_train({"eval", "ppl", "--model", kNano.string(), "--data", "x", "--seq", "1k"}), kUsage,
+                 {"eval ppl: --seq: found 1k, expected a number above 0", "seer-train eval ppl --help"});
+  expect_refusal(seer_train({"eval", "ppl", "--model", kNano.string(), "--data", "x", "--threads", "99999"}),
+                 kUsage, {"--threads", "1024"});
   expect_refusal(seer_train({"train", "a.json", "b.json"}), kUsage, {"b.json"});
   expect_refusal(seer_train({"bench", "walltime"}), kUsage,
                  {"bench has no subcommand walltime", "attention"});
@@ -60,13 +69,19 @@ TEST(CommandLine, HelpsAndRefusesWhatItDoesNotKnow) {
   expect_refusal(seer_train({"plan", "--gflops", "fast", "config.json"}), kUsage, {"--gflops"});
 }
 
+TEST(CommandLine, VerbosityMayStandAnywhere) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"-v", "train", "--print-schema"}, {"train", "--print-schema", "-v"}})
+    expect_success(seer_train(arguments));
+}
+
 TEST(CommandLine, HelpSaysWhatIsSetByItself) {
   const ProcessResult ppl = seer_train({"eval", "ppl", "--help"});
-  for (const char* part : {"[8192]", "(default: gate, window, oracle)", "(default: 0.1,0.2,0.3,0.5)", "=cpu",
-                           "(default: all)"}) {
+  for (const char* part : {"(default: 8192, or the most", "(default: gate, window, oracle)",
+                           "(default: 0.1,0.2,0.3,0.5)", "=cpu", "(default: all)"}) {
     EXPECT_THAT(ppl.out, HasSubstr(part));
   }
-  EXPECT_THAT(seer_train({"calibrate", "--help"}).out, HasSubstr("=8192"));
+  EXPECT_THAT(seer_train({"report", "--help"}).out, HasSubstr("=4096"));
 }
 
 class Train : public testing::Test {

@@ -57,6 +57,12 @@ TEST(RunConfig, MinimalConfigHasTheDefaultsOfTheStruct) {
   EXPECT_EQ(parse(minimal()), expected);
 }
 
+TEST(RunConfig, MayNameItsSchemaForAnEditor) {
+  EXPECT_EQ(parse(minimal(R"(, "$schema": "configs/schema.json")")), parse(minimal()));
+  EXPECT_THAT(refusal(minimal(R"(, "$schema": 1)")), HasSubstr("$schema: unknown key"));
+  EXPECT_THAT(refusal(minimal(R"(, "train": {"$schema": "x"})")), HasSubstr("train.$schema: unknown key"));
+}
+
 TEST(RunConfig, EveryKeyIsReadIntoItsMember) {
   const RunConfig c = parse(R"({
     "model": {"path": "m", "rope_scaling": {"rope_type": "yarn", "factor": 4.0}},

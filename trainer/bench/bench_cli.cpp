@@ -10,6 +10,7 @@
 #include "src/core/error.h"
 #include "src/gate/distill_layer.h"
 #include "trainer/bench/commands.h"
+#include "trainer/cli_checks.h"
 #include "trainer/launch_flags.h"
 #include "trainer/run_config.h"
 
@@ -22,16 +23,15 @@ using Action = std::function<int()>;
 std::vector<CLI::Option*> add_attention_flags(CLI::App& command, AttentionBenchOptions& options) {
   command.add_option("--seq", options.tokens, "Tokens of a sequence, one or more: 8192,65536")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command.add_flag("--portable", options.portable, "Our portable kernel where the Hopper one would run");
-  command.add_option("--repeats", options.repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  command.add_option("--repeats", options.repeats, "Runs; the median counts")->check(kPositive);
   command.add_option("--json", options.json, "File for the figures");
-  return {
-      command.add_option("--heads", options.num_heads, "Query heads")->check(CLI::PositiveNumber),
-      command.add_option("--kv-heads", options.num_kv_heads, "Key/value heads")->check(CLI::PositiveNumber),
-      command.add_option("--head-dim", options.head_dim, "Channels of a head")->check(CLI::PositiveNumber),
-      command.add_option("--block", options.block_size, "Block size")
-          ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}))};
+  return {command.add_option("--heads", options.num_heads, "Query heads")->check(kPositive),
+          command.add_option("--kv-heads", options.num_kv_heads, "Key/value heads")->check(kPositive),
+          command.add_option("--head-dim", options.head_dim, "Channels of a head")->check(kPositive),
+          command.add_option("--block", options.block_size, "Block size")
+              ->check(CLI::IsMember(std::vector<int64_t>{16, 32, 64, 128}))};
 }
 
 /// Throws usage Errors of flags that say nothing without each other, or nothing beside each other.
@@ -75,7 +75,7 @@ void add_bench_sparse(CLI::App& bench, Action& action) {
       ->check(CLI::ExistingFile);
   command->add_option("--layers", options->layers, "Of that model, one or more: 0,5 (default: all)")
       ->delimiter(',')
-      ->check(CLI::NonNegativeNumber);
+      ->check(kNotNegative);
   command->callback([=, &action] {
     action = [=] {
       check_gate_flags(*options, shape);
@@ -90,8 +90,8 @@ void add_bench_gemm(CLI::App& bench, Action& action) {
       "gemm", "On one GPU: cuBLASLt at a model's shapes, the copy bandwidth, our kernels");
   command->add_option("--model-config", options->model_config, "config.json (default: Llama-3.1-8B's shape)")
       ->check(CLI::ExistingPath);
-  command->add_option("--rows", options->rows, "Tokens")->check(CLI::PositiveNumber);
-  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  command->add_option("--rows", options->rows, "Tokens")->check(kPositive);
+  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(kPositive);
   command->add_option("--json", options->json, "File for the figures");
   command->callback([=, &action] { action = [=] { return bench_gemm_command(*options); }; });
 }
@@ -103,10 +103,10 @@ void add_bench_step(CLI::App& bench, Action& action) {
   command->add_option("--model-config", options->model_config, "config.json (default: Llama-3.1-8B's shape)")
       ->check(CLI::ExistingPath);
   command->add_flag("--random-weights", options->random_weights, "Leave the files beside config.json unread");
-  command->add_option("--seq", options->tokens, "Tokens of a sequence")->check(CLI::PositiveNumber);
-  command->add_option("--batch", options->batch_size, "Sequences of a step")->check(CLI::PositiveNumber);
+  command->add_option("--seq", options->tokens, "Tokens of a sequence")->check(kPositive);
+  command->add_option("--batch", options->batch_size, "Sequences of a step")->check(kPositive);
   command->add_option("--layers", options->layers, "Measure the first ones alone (default: all)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command
       ->add_option("--weights", options->weights, "Where the files' layers are, as model.weights of a config")
       ->check(CLI::IsMember({"auto", "resident", "stream"}));
@@ -114,8 +114,7 @@ void add_bench_step(CLI::App& bench, Action& action) {
       ->check(CLI::IsMember({"auto", "device", "host"}));
   command->add_option("--gates", options->gates, "Gates trained at once")
       ->check(CLI::Range(int64_t{1}, static_cast<int64_t>(kMaxGates)));
-  command->add_option("--steps", options->steps, "Timed steps; the median counts")
-      ->check(CLI::PositiveNumber);
+  command->add_option("--steps", options->steps, "Timed steps; the median counts")->check(kPositive);
   command->add_option("--json", options->json, "File for the figures");
   command->callback([=, &action] { action = [=] { return bench_step_command(*options); }; });
 }
@@ -137,16 +136,12 @@ void add_bench_ranks(CLI::App& bench, Action& action, const std::vector<std::str
                    "In this order: alone, alone-long, data, shard, context, context+shard")
       ->delimiter(',')
       ->check(CLI::IsMember({"alone", "alone-long", "data", "shard", "context", "context+shard"}));
-  command->add_option("--seq", options->tokens, "Tokens of a sequence, one for each GPU")
-      ->check(CLI::PositiveNumber);
+  command->add_option("--seq", options->tokens, "Tokens of a sequence, one for each GPU")->check(kPositive);
   command->add_option("--long-seq", options->long_tokens, "Tokens of a sequence that all GPUs share")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--batch", options->batch_size, "Sequences of a rank in a step")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--layers", options->layers, "The first ones alone (default: all)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--steps", options->steps, "Timed steps; the median counts")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
+  command->add_option("--batch", options->batch_size, "Sequences of a rank in a step")->check(kPositive);
+  command->add_option("--layers", options->layers, "The first ones alone (default: all)")->check(kPositive);
+  command->add_option("--steps", options->steps, "Timed steps; the median counts")->check(kPositive);
   command->add_option("--rendezvous", options->rendezvous_folder,
                       "Folder that all ranks see, under other launchers");
   command->add_option("--json", options->json, "File for the figures");
@@ -181,8 +176,8 @@ void add_bench_comm(CLI::App& bench, Action& action, const std::vector<std::stri
   command->add_option("--model-config", options->model_config, "config.json (default: Llama-3.1-8B's shape)")
       ->check(CLI::ExistingPath);
   command->add_option("--seq", options->tokens, "Tokens of a sequence that all ranks share")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+      ->check(kPositive);
+  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(kPositive);
   command->add_option("--rendezvous", options->rendezvous_folder,
                       "Folder that all ranks see, under other launchers");
   command->add_option("--json", options->json, "File for the figures");
@@ -205,9 +200,8 @@ void add_bench_commands(CLI::App& app, Action& action, const std::vector<std::st
   auto* cpu = command->add_subcommand("cpu", "Frozen forward and attention against Eigen's sgemm");
   cpu->add_option("--model", options->model,
                   "Folder whose config.json gives the shape (default: seer-small's)");
-  cpu->add_option("--threads", options->threads, "Worker threads (default: all)")
-      ->check(CLI::NonNegativeNumber);
-  cpu->add_option("--repeats", options->repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  cpu->add_option("--threads", options->threads, "Worker threads (default: all)")->check(kThreads);
+  cpu->add_option("--repeats", options->repeats, "Runs; the median counts")->check(kPositive);
   cpu->callback([=, &action] { action = [=] { return bench_cpu_command(*options); }; });
 
   const auto tokenizer = std::make_shared<std::string>();
@@ -218,7 +212,7 @@ void add_bench_commands(CLI::App& app, Action& action, const std::vector<std::st
   tokens->add_option("--text", *text, "Text file, or .jsonl with a text field")
       ->required()
       ->check(CLI::ExistingFile);
-  tokens->add_option("--repeats", *repeats, "Runs; the median counts")->check(CLI::PositiveNumber);
+  tokens->add_option("--repeats", *repeats, "Runs; the median counts")->check(kPositive);
   tokens->callback(
       [=, &action] { action = [=] { return bench_tokenizer_command(*tokenizer, *text, *repeats); }; });
   add_bench_attention(*command, action);

@@ -46,10 +46,12 @@ int calibrate_command(const CalibrateOptions& options) {
   if (options.model.gates.empty())
     fail_usage("calibrate needs --gates: the folder whose thresholds it finds");
   check_output_path("--to", options.to);
-  EvalModel model(options.model, options.length);
+  const int64_t length =
+      options.length > 0 ? options.length : default_length(load_model_config(options.model.model));
+  EvalModel model(options.model, length);
   const auto windows =
-      held_out_windows(options.held_out, model, held_out_documents(options.held_out, model), options.length);
-  log::info("{} windows of {} tokens on {}", windows.size(), options.length, model.backend().name());
+      held_out_windows(options.held_out, model, held_out_documents(options.held_out, model), length);
+  log::info("{} windows of {} tokens on {}", windows.size(), length, model.backend().name());
   SelectionRule rule = options.selection.with_forced({});
   rule.by = SelectBy::kThreshold;
   rule.value = 0;
@@ -59,7 +61,7 @@ int calibrate_command(const CalibrateOptions& options) {
 
   // What was found is measured by the selection that will use it.
   RecallPass check(
-      model.backend(), model.config(), model.weights(), model.gates(), options.length, model.block_size(),
+      model.backend(), model.config(), model.weights(), model.gates(), length, model.block_size(),
       {{.method = ScoringMethod{.kind = ScoringMethod::Kind::kGate}, .rule = rule, .values = thresholds}});
   for (const std::vector<int32_t>& window : windows) check.add(window);
   const RecallResult reached = check.results().front();
@@ -76,6 +78,10 @@ int calibrate_command(const CalibrateOptions& options) {
   add("density", reached.mean_density(), range_of(reached.density), "{:.4f}");
   add("recall", reached.mean_recall(), range_of(reached.recall), "{:.4f}");
   fmt::print("{}", table.to_string());
+  constexpr double kFarAbove = 1.2;
+  if (options.target.density > 0 && reached.mean_density() > kFarAbove * options.target.density)
+    log::warn("--density {} is out of reach: the blocks that are kept whatever their score are more",
+              options.target.density);
 
   if (!options.to.empty()) {
     write_file_atomically(options.to, to_json(calibrated) + "\n");

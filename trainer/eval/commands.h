@@ -15,7 +15,7 @@ namespace seer {
 struct EvalPerplexityOptions {
   EvalModelOptions model;
   HeldOutFlags held_out;
-  std::vector<int64_t> lengths = {8192};
+  std::vector<int64_t> lengths;      ///< Empty: 8192, or the most that the model takes
   std::vector<std::string> methods;  ///< Empty: the gate if there is one, the window and the oracle
   SelectionFlags selection;
   bool no_recall = false;
@@ -27,7 +27,7 @@ int eval_perplexity_command(const EvalPerplexityOptions& options);
 struct CalibrateOptions {
   EvalModelOptions model;
   HeldOutFlags held_out;
-  int64_t length = 8192;
+  int64_t length = 0;  ///< 0: as above
   CalibrationTarget target;
   SelectionFlags selection;  ///< Sink and local blocks and the diagonal alone: what is kept besides
   std::string to;            ///< JSON file for the thresholds; empty: into the gates folder's config.json

@@ -9,6 +9,7 @@
 
 #include "data/prompt_template.h"
 #include "src/sparse/scoring_method.h"
+#include "trainer/cli_checks.h"
 #include "trainer/eval/commands.h"
 
 namespace seer {
@@ -29,8 +30,7 @@ void add_model_flags(CLI::App& command, EvalModelOptions& options, bool required
   command.add_option("--device", options.device, "Where it runs")->check(CLI::IsMember({"cpu", "cuda"}));
   command.add_option("--precision", options.precision, "Of a GPU")
       ->check(CLI::IsMember({"auto", "bf16", "fp32"}));
-  command.add_option("--threads", options.threads, "CPU worker threads (default: all)")
-      ->check(CLI::NonNegativeNumber);
+  command.add_option("--threads", options.threads, "CPU worker threads (default: all)")->check(kThreads);
   command.add_flag("--stream-weights", options.stream,
                    "Read the layers' weights from the files in every pass");
   command.add_option("--block", options.block_size, "Block size of selections without gates (default: 64)")
@@ -40,9 +40,9 @@ void add_model_flags(CLI::App& command, EvalModelOptions& options, bool required
 void add_forced_flags(CLI::App& command, SelectionFlags& flags) {
   command.add_flag("--no-diagonal", flags.no_diagonal, "Do not keep a row's own block whatever its score");
   command.add_option("--sink-blocks", flags.sink_blocks, "Always keep so many first blocks")
-      ->check(CLI::NonNegativeNumber);
+      ->check(kNotNegative);
   command.add_option("--local-blocks", flags.local_blocks, "Always keep so many nearest blocks")
-      ->check(CLI::NonNegativeNumber);
+      ->check(kNotNegative);
 }
 
 /// `by_default`: the rule where no flag gives one; `several`: whether the command takes more than one.
@@ -66,13 +66,13 @@ void add_selection_flags(CLI::App& command, SelectionFlags& flags,
   command.add_flag("--calibrated", flags.calibrated,
                    "The gate by the thresholds that `calibrate` wrote into its folder");
   command.add_option("--dense-last-rows", flags.dense_last_rows, "So many last block rows keep everything")
-      ->check(CLI::NonNegativeNumber);
+      ->check(kNotNegative);
   command.add_flag("--last-block-dense", flags.last_block_dense, "--dense-last-rows 2, as published");
   add_forced_flags(command, flags);
   command.add_option("--min-blocks", flags.min_blocks, "Keep at least so many blocks a row")
-      ->check(CLI::NonNegativeNumber);
+      ->check(kNotNegative);
   command.add_option("--dense-layers", flags.dense_layers, "The first layers attend densely")
-      ->check(CLI::NonNegativeNumber);
+      ->check(kNotNegative);
 }
 
 void add_text_flags(CLI::App& command, HeldOutFlags& flags, bool required) {
@@ -84,9 +84,9 @@ void add_text_flags(CLI::App& command, HeldOutFlags& flags, bool required) {
 void add_held_out_flags(CLI::App& command, HeldOutFlags& flags) {
   add_text_flags(command, flags, /*required=*/true);
   command.add_option("--windows", flags.windows, "Windows of each document, one behind the other")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command.add_option("--documents", flags.documents, "The first documents alone (default: all)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command.add_flag("--keep-document-bos", flags.keep_document_bos,
                    "The BOS of a document stays behind that of its first window, as in published figures");
 }
@@ -96,9 +96,12 @@ void add_perplexity(CLI::App& eval, Action& action) {
   auto* command = eval.add_subcommand("ppl", "Perplexity, recall and prefill time by density and method");
   add_model_flags(*command, options->model);
   add_held_out_flags(*command, options->held_out);
-  command->add_option("--seq", options->lengths, "Tokens of a window, one or more: 8192,16384")
+  command
+      ->add_option(
+          "--seq", options->lengths,
+          "Tokens of a window, one or more: 8192,16384 (default: 8192, or the most that the model takes)")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command
       ->add_option(
           "--methods", options->methods,
@@ -141,15 +144,17 @@ void add_ruler(CLI::App& eval, Action& action) {
   add_task_flags(*command, *options);
   command->add_option("--seq", options->lengths, "Tokens of prompt and answer, one or more: 4096,8192")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command->add_option("--samples", options->samples, "Of each task (default: 25, or all that --data has)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command->add_option("--seed", options->seed, "Of the samples (default: 42)");
   command->add_option("--haystack", options->haystack, "Book text (.txt, .jsonl) in place of RULER's essays");
   command->add_option("--squad", options->squad, "SQuAD 2.0's dev-v2.0.json, for qa_1");
   command->add_option("--hotpotqa", options->hotpotqa, "hotpot_dev_distractor_v1.json, for qa_2");
-  command->add_option("--data", options->data,
-                      "Files of RULER's own scripts; with several lengths DATA/LENGTH");
+  command
+      ->add_option("--data", options->data,
+                   "Folder of files of RULER's own scripts; with several lengths DATA/LENGTH")
+      ->check(CLI::ExistingDirectory);
   command->add_option("--write-samples", options->write, "Folder to write the samples to, as such files");
   command->callback([=, &action] { action = [=] { return eval_ruler_command(*options); }; });
 }
@@ -163,11 +168,11 @@ void add_longbench(CLI::App& eval, Action& action) {
       ->required()
       ->check(CLI::ExistingDirectory);
   command->add_option("--samples", options->samples, "The first of each set alone (default: all)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command
       ->add_option("--max-prompt-tokens", options->max_prompt_tokens,
                    "Longer prompts lose their middle (default: max_position_embeddings - 500)")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command->callback([=, &action] { action = [=] { return eval_longbench_command(*options); }; });
 }
 
@@ -177,7 +182,10 @@ void add_calibrate(CLI::App& app, Action& action) {
       app.add_subcommand("calibrate", "Find thresholds by layer and head for a density or a recall");
   add_model_flags(*command, options->model);
   add_held_out_flags(*command, options->held_out);
-  command->add_option("--seq", options->length, "Tokens of a window")->check(CLI::PositiveNumber);
+  command
+      ->add_option("--seq", options->length,
+                   "Tokens of a window (default: 8192, or the most that the model takes)")
+      ->check(kPositive);
   command
       ->add_option("--density", options->target.density,
                    "Every head keeps this share of its blocks (default: none, see --recall)")
@@ -204,8 +212,7 @@ void add_report(CLI::App& app, Action& action) {
   add_model_flags(*command, options->model, /*required=*/false);
   add_text_flags(*command, options->held_out, /*required=*/false);
   add_selection_flags(*command, options->selection, kConfigsRule, /*several=*/false);
-  command->add_option("--seq", options->length, "Tokens of the text that the maps show")
-      ->check(CLI::PositiveNumber);
+  command->add_option("--seq", options->length, "Tokens of the text that the maps show")->check(kPositive);
   command->add_option("--gate", options->gate, "Of a run with several gates, the one whose maps are shown");
   command->add_option("--heads", options->heads,
                       "Whose maps: LAYER:HEAD, one or more: 0:3,5:1 (default: six)");
@@ -226,9 +233,9 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--template", options->prompt_template, "By this one: " + prompt_template_names());
   command->add_option("--system", options->system, "System message of --chat or --template");
   command->add_option("--max-new-tokens", options->max_new_tokens, "Tokens of the answer at most")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command->add_option("--temperature", options->sampling.temperature, "0: the likeliest token")
-      ->check(CLI::NonNegativeNumber);
+      ->check(kNotNegative);
   command
       ->add_option("--top-p", options->sampling.top_p,
                    "Draw from the likeliest tokens that hold this probability")

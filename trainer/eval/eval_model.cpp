@@ -9,6 +9,8 @@ namespace fs = std::filesystem;
 namespace {
 
 std::unique_ptr<Backend> open_backend(const EvalModelOptions& options) {
+  if (options.device == "cpu" && options.precision == "bf16")
+    fail_usage("--precision bf16: the CPU computes in fp32: leave it out, or add --device cuda");
   RunConfig config;
   config.device = options.device;
   config.precision = options.precision;

@@ -44,7 +44,10 @@ PromptTemplate own_template(const std::string& folder, const Tokenizer& tokenize
         "ChatML's: name one with --template",
         folder);
   }
-  return *format == ChatFormat::kLlama3 ? PromptTemplate::kMetaLlama3 : PromptTemplate::kChatMl;
+  const PromptTemplate guess =
+      *format == ChatFormat::kLlama3 ? PromptTemplate::kMetaLlama3 : PromptTemplate::kChatMl;
+  log::info("{} has no chat template: by its special tokens, {}", folder, prompt_template_name(guess));
+  return guess;
 }
 
 std::vector<int32_t> encode(const EvalGenerateOptions& options, const Tokenizer& tokenizer,
@@ -101,6 +104,7 @@ int generate_command(const EvalGenerateOptions& options) {
                                               std::fflush(stdout);
                                             });
   std::fputc('\n', stdout);
+  std::fflush(stdout);
   log::info("prefill of {} tokens {:.3f} s at density {:.4f}; {} new tokens, {:.1f} a second{}", ids.size(),
             out.prefill_seconds, out.density, out.ids.size(),
             static_cast<double>(out.ids.size()) / std::max(out.decode_seconds, 1e-9),

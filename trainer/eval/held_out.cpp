@@ -1,5 +1,7 @@
 #include "trainer/eval/held_out.h"
 
+#include <algorithm>
+
 #include "data/held_out_windows.h"
 #include "src/core/error.h"
 
@@ -23,6 +25,11 @@ std::vector<std::vector<int32_t>> read(const HeldOutFlags& flags, const ModelCon
 }
 
 }  // namespace
+
+int64_t default_length(const ModelConfig& model) {
+  constexpr int64_t kTokens = 8192;
+  return std::min(kTokens, model.max_position_embeddings);
+}
 
 std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const EvalModel& model) {
   return read(flags, model.config(), model.shared_tokenizer(), {.documents = flags.documents});

@@ -16,6 +16,9 @@ struct HeldOutFlags {
   bool keep_document_bos = false;
 };
 
+/// Tokens of a window where no flag says: 8192, or the most that the model takes.
+int64_t default_length(const ModelConfig& model);
+
 /// The ids of every document.
 std::vector<std::vector<int32_t>> held_out_documents(const HeldOutFlags& flags, const EvalModel& model);
 

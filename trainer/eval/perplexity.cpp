@@ -23,6 +23,7 @@ class PerplexityRun {
       result.rows.push_back({.plan = plan, .recall = {}, .density_by_head = {}});
       methods.push_back(*plan.method);
     }
+    log::info("{} tokens: {} windows, {} choices of blocks ..", length_, result.windows, result.rows.size());
     if (options_.recall && !result.rows.empty()) measure_recall(result.rows);
 
     ForwardPass pass(

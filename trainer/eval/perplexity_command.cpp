@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "src/core/ceil_div.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
@@ -24,19 +25,49 @@ std::vector<AttentionPlan> plans_of_flags(const EvalPerplexityOptions& options, 
   return plans;
 }
 
+/// What makes good gates look bad.
+void give_hints(const EvalModel& model, const std::vector<AttentionPlan>& plans,
+                const std::vector<int64_t>& lengths) {
+  const bool has_bos = model.tokenizer() != nullptr && model.tokenizer()->bos_id();
+  for (const AttentionPlan& plan : plans) {
+    if (has_bos && plan.method->kind == ScoringMethod::Kind::kGate && plan.rule.sink_blocks == 0) {
+      log::info(
+          "windows begin with BOS, which gates trained on joined sequences have seldom met: --sink-blocks 1 "
+          "keeps it");
+      break;
+    }
+  }
+  for (const int64_t length : lengths) {
+    const int64_t blocks = ceil_div(length, model.block_size());
+    for (const AttentionPlan& plan : plans) {
+      const SelectionRule& rule = plan.rule;
+      const bool counts = rule.by == SelectBy::kNzRatio || rule.by == SelectBy::kTokenBudget;
+      if (!plan.values.empty() || !counts || blocks == 1) continue;
+      if (blocks_a_row(rule.by, rule.value, blocks, model.block_size()) == 1) {
+        log::warn("{} keeps one block a row at {} tokens: there is no choice to measure", rule_text(plan),
+                  length);
+        break;  // once for all methods
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int eval_perplexity_command(const EvalPerplexityOptions& options) {
   check_output_path("--json", options.json);
   const ModelConfig config = load_model_config(options.model.model);
   const std::vector<AttentionPlan> plans = plans_of_flags(options, config);
-  EvalModel model(options.model, *std::max_element(options.lengths.begin(), options.lengths.end()));
+  std::vector<int64_t> lengths = options.lengths;
+  if (lengths.empty()) lengths = {default_length(config)};
+  EvalModel model(options.model, *std::max_element(lengths.begin(), lengths.end()));
+  give_hints(model, plans, lengths);
   log::info("{} on {}: {} layers, blocks of {}", options.model.model, model.backend().name(),
             model.config().num_layers, model.block_size());
   const std::vector<std::vector<int32_t>> documents = held_out_documents(options.held_out, model);
 
   std::vector<PerplexityOptions> measured;  // all of them first: a text that is too short is told at once
-  for (const int64_t length : options.lengths) {
+  for (const int64_t length : lengths) {
     measured.push_back({.windows = held_out_windows(options.held_out, model, documents, length),
                         .plans = plans,
                         .recall = !options.no_recall});

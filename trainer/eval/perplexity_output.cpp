@@ -27,6 +27,7 @@ Json row_json(const PerplexityResult& result, const SparseResult& row) {
       {"recall", nullptr},
       {"prefill_seconds", nullptr},
       {"speedup", nullptr},
+      {"values_by_head", row.plan.values.empty() ? Json() : Json(row.plan.values)},
       {"density_by_head", row.density_by_head},
       {"recall_by_head", nullptr},
       // Of the blocks that recall speaks of: on the dense model's q and k, where a threshold keeps others.

@@ -19,6 +19,7 @@
 #include "trainer/eval/plans.h"
 #include "trainer/eval/provenance.h"
 #include "trainer/eval/task_output.h"
+#include "trainer/train_loop.h"
 
 namespace seer {
 namespace {
@@ -107,6 +108,11 @@ void check_outputs(const EvalTaskOptions& options) {
                summary.string());
 }
 
+int stopped_early(const EvalTaskOptions& options) {
+  log::info("stopped: {} keeps the answers so far; the same command goes on behind them", options.results);
+  return kExitStoppedEarly;
+}
+
 void write_summary(const EvalTaskOptions& options, const std::string& json) {
   const fs::path path = summary_path(options);
   write_file_atomically(path, json);
@@ -149,7 +155,10 @@ bool is_possible(const EvalRulerOptions& options, const RulerTask& task) {
                           (task.source == RulerSource::kSquad && !options.squad.empty()) ||
                           (task.source == RulerSource::kHotpotQa && !options.hotpotqa.empty());
     if (!possible)
-      log::warn("{} is left out: its text was not given (--haystack, --squad, --hotpotqa)", task.name);
+      log::warn("{} is left out: it needs {}", task.name,
+                task.source == RulerSource::kHaystack ? "--haystack"
+                : task.source == RulerSource::kSquad  ? "--squad"
+                                                      : "--hotpotqa");
     return possible;
   }
   std::vector<int64_t> missing;
@@ -252,6 +261,7 @@ int eval_ruler_command(const EvalRulerOptions& options) {
   // Files of RULER's scripts were made by other tokenizers' counts: they may be a little longer here.
   EvalModel model(options.model, options.data.empty() ? longest : longest + longest / 4 + 1024);
   Generator generator(model, methods_of(contenders));
+  const StopSignal stop(0, "answer");
   std::vector<RulerScores> all;
   for (const int64_t length : options.lengths) {
     RulerScores at{.length = length, .scores = std::vector<ContenderScores>(contenders.size())};
@@ -263,8 +273,9 @@ int eval_ruler_command(const EvalRulerOptions& options) {
         fs::create_directories(folder);
         write_ruler_file(folder / (name + ".jsonl"), samples);
       }
-      run_tasks(model, generator, contenders, samples, length, results, at.scores);
-      log::info("{} at {} tokens: {} samples", name, length, samples.size());
+      log::info("{} at {} tokens: {} samples ..", name, length, samples.size());
+      if (!run_tasks(model, generator, contenders, samples, length, results, at.scores, stop))
+        return stopped_early(options);
     }
     fmt::print("{}\n", ruler_table(contenders, at));
     std::fflush(stdout);
@@ -313,11 +324,13 @@ int eval_longbench_command(const EvalLongBenchOptions& options) {
   constexpr int64_t kTemplateTokens = 256;
   EvalModel model(options.model, most_prompt + kTemplateTokens + longest_answer);
   Generator generator(model, methods_of(contenders));
+  const StopSignal stop(0, "answer");
   std::vector<ContenderScores> scores(contenders.size());
   for (const std::string& name : names) {
     const std::vector<TaskSample> samples = samples_of(name);
-    run_tasks(model, generator, contenders, samples, 0, results, scores);
-    log::info("{}: {} samples", name, samples.size());
+    log::info("{}: {} samples ..", name, samples.size());
+    if (!run_tasks(model, generator, contenders, samples, 0, results, scores, stop))
+      return stopped_early(options);
   }
   for (size_t c = 0; c < contenders.size(); ++c)
     fmt::print("{}\n", longbench_table(contenders[c], scores[c]));

@@ -24,9 +24,9 @@ GenerateOptions answer_options(const TaskSample& sample, const Tokenizer& tokeni
   return options;
 }
 
-void run_tasks(EvalModel& model, Generator& generator, std::span<const Contender> contenders,
+bool run_tasks(EvalModel& model, Generator& generator, std::span<const Contender> contenders,
                std::span<const TaskSample> samples, int64_t size, TaskResults& results,
-               std::vector<ContenderScores>& scores) {
+               std::vector<ContenderScores>& scores, const StopSignal& stop) {
   SEER_CHECK(scores.size() == contenders.size(), "{} scores of {} contenders", scores.size(),
              contenders.size());
   const std::vector<int32_t> stop_ids = stop_ids_of(model);
@@ -37,6 +37,7 @@ void run_tasks(EvalModel& model, Generator& generator, std::span<const Contender
       const Contender& contender = contenders[c];
       const TaskResults::Answer* answer = results.find(sample, size, contender.name);
       if (answer == nullptr) {
+        if (stop.requested()) return false;
         Generation generation =
             generator.generate(ids, contender.plan, answer_options(sample, *model.tokenizer(), stop_ids));
         generation.text = valid_text(generation.text);  // as the file has it
@@ -51,6 +52,7 @@ void run_tasks(EvalModel& model, Generator& generator, std::span<const Contender
       scores[c].density_sum += answer->density;
     }
   }
+  return true;
 }
 
 }  // namespace seer

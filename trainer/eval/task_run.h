@@ -7,6 +7,7 @@
 
 #include "data/tasks/summary.h"
 #include "trainer/eval/task_results.h"
+#include "trainer/signals.h"
 
 namespace seer {
 
@@ -29,9 +30,10 @@ struct ContenderScores {
 /// Has every sample answered by every contender that has not done so yet, and adds what the answers are worth to `scores`,
 /// one for each contender. Throws Error if the file holds an answer to
 /// another prompt under that name.
-void run_tasks(EvalModel& model, Generator& generator, std::span<const Contender> contenders,
+/// False: `stop` asked for it, answers are missing.
+bool run_tasks(EvalModel& model, Generator& generator, std::span<const Contender> contenders,
                std::span<const TaskSample> samples, int64_t size, TaskResults& results,
-               std::vector<ContenderScores>& scores);
+               std::vector<ContenderScores>& scores, const StopSignal& stop);
 
 /// Tells prompts apart, by their ids.
 uint32_t prompt_checksum(std::span<const int32_t> ids);

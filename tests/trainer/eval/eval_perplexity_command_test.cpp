@@ -16,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
@@ -246,6 +247,24 @@ TEST_F(EvalCommand, ValuesByHeadAreOfAnyRule) {
   }
 }
 
+TEST_F(EvalCommand, GatesOfAnotherModelAreNamed) {
+  const TinyRun tiny;
+  write_random_gates(path("tiny"), tiny.model());
+  expect_refusal(
+      perplexity({"--seq", "128"}, "tiny"), kFailure,
+      {path("tiny"), "gates of another model", tiny.model().string(), "2 layers of 4", "--model has 4 of"});
+}
+
+TEST_F(EvalCommand, SaysWhatMakesGatesLookBad) {
+  const ProcessResult one = perplexity({"--seq", "128", "--density", "0.1", "--methods", "gate"});
+  expect_success(one);
+  EXPECT_THAT(one.err,
+              AllOf(HasSubstr("--sink-blocks 1 keeps it"), HasSubstr("one block a row at 128 tokens")));
+  const ProcessResult fine =
+      perplexity({"--seq", "128", "--density", "0.5", "--methods", "gate", "--sink-blocks", "1"});
+  EXPECT_THAT(fine.err, testing::Not(AnyOf(HasSubstr("--sink-blocks"), HasSubstr("one block a row"))));
+}
+
 TEST_F(EvalCommand, DefaultMethodsAreThoseThatCanFollowTheRule) {
   expect_success(
       perplexity({"--seq", "128", "--threshold", "0.02", "--density", "0.4", "--json", path("both.json")}));
@@ -288,6 +307,7 @@ TEST_F(EvalCommand, RefusesWhatItCannotDo) {
                  kUsage, {"values by head", "--density"});
   expect_refusal(perplexity({"--seq", "128", "--json", path("nowhere/x.json")}), kUsage,
                  {"--json", "nowhere"});
+  expect_refusal(perplexity({"--seq", "128", "--precision", "bf16"}), kUsage, {"--precision bf16", "fp32"});
   // Scores that are no probabilities.
   expect_refusal(perplexity({"--seq", "128", "--threshold", "0.1", "--methods", "window"}), kUsage,
                  {"window has no probabilities", "--density"});

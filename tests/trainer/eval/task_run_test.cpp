@@ -1,6 +1,7 @@
 // Answers of a benchmark in their file: what is there stays, what is cut off goes, what is another's is refused.
 #include "trainer/eval/task_run.h"
 
+#include <csignal>
 #include <regex>
 
 #include <gmock/gmock.h>
@@ -159,10 +160,11 @@ TEST(RunTasks, AnswersWhatIsMissingAndNothingElse) {
     samples.back().tokens_to_generate = 3;
   }
   const auto text = [&] { return read_text_file(folder / "answers"); };
+  const StopSignal stop(0, "answer");
   const auto answer = [&](std::span<const TaskSample> asked) {
     TaskResults results(folder / "answers", "ruler", kSettings);
     std::vector<ContenderScores> scores(contenders.size());
-    run_tasks(model, generator, contenders, asked, 64, results, scores);
+    EXPECT_TRUE(run_tasks(model, generator, contenders, asked, 64, results, scores, stop));
     return scores;
   };
   const std::vector<ContenderScores> first = answer(std::span(samples).first(2));
@@ -186,6 +188,27 @@ TEST(RunTasks, AnswersWhatIsMissingAndNothingElse) {
   samples[1].input = "Once there was a queen who had";  // under the same name, with the same answer
   const Error error = error_of([&] { (void)answer(samples); });
   EXPECT_THAT(error.what(), AllOf(HasSubstr("sample 1 of vt"), HasSubstr("another prompt")));
+}
+
+TEST(RunTasks, StopsBetweenTwoAnswers) {
+  const TempDir folder;
+  EvalModel model(on_one_thread(nano_model()), 64);
+  Generator generator(model, {});
+  const std::vector<Contender> contenders = {{"dense", {}}};
+  std::vector<TaskSample> samples = {sample_of("vt", 0)};
+  samples[0].tokens_to_generate = 1;
+  TaskResults results(folder / "answers", "ruler", kSettings);
+  std::vector<ContenderScores> scores(1);
+  const StopSignal stop(0, "answer");
+  EXPECT_TRUE(run_tasks(model, generator, contenders, samples, 64, results, scores, stop));
+  std::raise(SIGTERM);
+  scores.assign(1, {});
+  EXPECT_TRUE(run_tasks(model, generator, contenders, samples, 64, results, scores, stop))
+      << "all is answered";
+  samples.push_back(sample_of("vt", 1));
+  scores.assign(1, {});
+  EXPECT_FALSE(run_tasks(model, generator, contenders, samples, 64, results, scores, stop));
+  EXPECT_EQ(scores[0].samples.size(), 1U);
 }
 
 TEST(AnswerOptions, ALineBreakEndsAnAnswerThatAsksForIt) {
