@@ -172,6 +172,7 @@ CLI::App& find_subcommand(CLI::App& app, const std::vector<std::string>& argumen
     const std::vector<CLI::App*> choices = subcommands_of(*command);
     if (choices.empty()) break;
     std::vector<std::string> names;
+    names.reserve(choices.size());
     for (const CLI::App* choice : choices) names.push_back(choice->get_name());
     const auto found = std::find(names.begin(), names.end(), *word);
     if (found == names.end()) {

@@ -67,6 +67,7 @@ int eval_perplexity_command(const EvalPerplexityOptions& options) {
   const std::vector<std::vector<int32_t>> documents = held_out_documents(options.held_out, model);
 
   std::vector<PerplexityOptions> measured;  // all of them first: a text that is too short is told at once
+  measured.reserve(lengths.size());
   for (const int64_t length : lengths) {
     measured.push_back({.windows = held_out_windows(options.held_out, model, documents, length),
                         .plans = plans,
