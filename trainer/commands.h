@@ -34,7 +34,7 @@ struct PlanOptions {
   std::string gpu;       ///< Plan for this one (known_gpus()), whatever is here
   int ranks = 1;         ///< That share the run: planned for rank 0
 };
-/// `plan CONFIG`: memory by purpose and an estimate of a step's time, nothing run.
+/// `plan CONFIG`: memory by purpose and an estimate of a step's time, nothing run. 1 if it does not fit.
 int plan_command(const PlanOptions& options);
 
 }  // namespace seer

@@ -135,7 +135,7 @@ int plan_command(const PlanOptions& options) {
       speed.flops / 1e9, speed.attention_flops / 1e9, speed.bandwidth / 1e9, work.to_string());
   fmt::print("about {:.0f} tokens/s; {} steps take about {}\n", tokens / seconds, config.train.steps,
              format_duration(seconds * static_cast<double>(config.train.steps)));
-  return 0;
+  return layout.fits() ? 0 : 1;
 }
 
 }  // namespace seer

@@ -10,6 +10,7 @@
 #include "trainer/eval/calibration.h"
 #include "trainer/eval/commands.h"
 #include "trainer/eval/output_path.h"
+#include "trainer/eval/provenance.h"
 #include "trainer/eval/recall_pass.h"
 #include "trainer/gates_folder.h"
 #include "trainer/table.h"
@@ -17,11 +18,28 @@
 namespace seer {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
+/// The thresholds, and what they are for.
+Json found_thresholds(const CalibrateOptions& options, const HeadValues& calibrated, int64_t length,
+                      size_t windows) {
+  Json json = Json::parse(to_json(calibrated));
+  const bool by_density = options.target.density > 0;
+  json["target"] = {
+      {by_density ? "density" : "recall", by_density ? options.target.density : options.target.recall},
+      {"data", fmt::format("{}", fmt::join(options.held_out.data, ","))},
+      {"seq", length},
+      {"windows", windows},
+      {"model_checksum", model_checksum(options.model.model)}};
+  json[kThresholdsOf] = gates_checksum(options.model.gates);
+  return json;
+}
+
 /// Adds the thresholds to the gates' config.json, whose other keys stay as they are.
-void write_into_gates(const std::string& gates, const HeadValues& calibrated) {
+void write_into_gates(const std::string& gates, const Json& thresholds) {
   const std::string file = gates + "/config.json";
-  auto config = nlohmann::ordered_json::parse(read_text_file(file));
-  config[kCalibratedThresholds] = nlohmann::ordered_json::parse(to_json(calibrated));
+  auto config = Json::parse(read_text_file(file));
+  config[kCalibratedThresholds] = thresholds;
   write_file_atomically(file, config.dump(2) + "\n");
 }
 
@@ -83,11 +101,12 @@ int calibrate_command(const CalibrateOptions& options) {
     log::warn("--density {} is out of reach: the blocks that are kept whatever their score are more",
               options.target.density);
 
+  const Json found = found_thresholds(options, calibrated, length, windows.size());
   if (!options.to.empty()) {
-    write_file_atomically(options.to, to_json(calibrated) + "\n");
+    write_file_atomically(options.to, found.dump(1) + "\n");
     fmt::print("written to {}\n", options.to);
   } else {
-    write_into_gates(options.model.gates, calibrated);
+    write_into_gates(options.model.gates, found);
     fmt::print("written into {}/config.json: use them with --calibrated\n", options.model.gates);
   }
   return 0;

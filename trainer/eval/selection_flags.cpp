@@ -8,6 +8,7 @@
 
 #include "src/core/error.h"
 #include "src/io/json_file.h"
+#include "trainer/eval/provenance.h"
 #include "trainer/gates_folder.h"
 
 namespace seer {
@@ -191,6 +192,10 @@ HeadValues calibrated_thresholds(const std::string& gates, const ModelConfig& mo
   }
   Json calibrated = *found;
   if (calibrated.is_array()) calibrated = {{kThresholds, *found}};  // as builds before 2026-11-30 wrote it
+  const auto of = calibrated.find(kThresholdsOf);
+  if (of != calibrated.end() && *of != gates_checksum(gates))
+    fail_usage("--calibrated: the thresholds in {} are for other weights than its gates': calibrate again",
+               file);
   return HeadValueReader(std::move(calibrated), fmt::format("{}: {}", file, kCalibratedThresholds), model)
       .read();
 }

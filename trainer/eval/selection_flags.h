@@ -54,7 +54,10 @@ struct HeadValues {
 /// Throws Error naming file and place.
 HeadValues read_head_values(const std::string& file, const ModelConfig& model);
 
-/// What `calibrate` wrote into the config.json of `gates`.
+/// Key of calibrated thresholds: the gates_checksum() of what they are for.
+inline constexpr const char* kThresholdsOf = "gates_checksum";
+
+/// What `calibrate` wrote into the config.json of `gates`. A usage Error if that was for other weights.
 HeadValues calibrated_thresholds(const std::string& gates, const ModelConfig& model);
 
 /// The JSON object that both read.

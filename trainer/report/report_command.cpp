@@ -52,8 +52,6 @@ void check_flags(const ReportOptions& options) {
   if (options.model.model.empty() &&
       (selection.any_rule() || selection.any_forced() || !options.heads.empty() || !options.gate.empty()))
     fail_usage("--heads, --gate and the rule say what maps of the attention show: add --model and --data");
-  if (selection.by_head() || selection.dense_layers > 0)
-    fail_usage("maps show one rule for all heads: leave --values, --calibrated and --dense-layers out");
   check_output_path("--out", options.out);
 }
 

@@ -163,6 +163,8 @@ TEST_F(EvalCommand, CalibratedThresholdsReachTheirDensity) {
   // The same from a file.
   expect_success(run({"calibrate"}, {"--seq", "256", "--density", "0.4", "--to", path("thresholds.json")}));
   EXPECT_EQ(json("thresholds.json"), by_head);
+  EXPECT_EQ(by_head["target"]["density"], 0.4);
+  EXPECT_EQ(by_head["target"]["seq"], 256);
   EXPECT_EQ(json("gates/config.json"), before);
   expect_success(
       perplexity({"--seq", "256", "--values", path("thresholds.json"), "--json", path("by_file.json")}));
@@ -178,6 +180,22 @@ TEST_F(EvalCommand, CalibratedThresholdsReachTheirDensity) {
   ASSERT_EQ(beside.lengths[0].rows.size(), 3U);
   EXPECT_EQ(beside.lengths[0].rows[0].density, row.density);
   EXPECT_EQ(beside.lengths[0].rows[1].label, "nz_ratio 0.3");
+}
+
+TEST_F(EvalCommand, ThresholdsOfOtherWeightsAreRefused) {
+  copy_gates("first");
+  expect_success(run({"calibrate"}, {"--seq", "128", "--density", "0.4"}, "first"));
+  write_random_gates(path("second"), nano_model(), 16, /*seed=*/2);
+  fs::copy_file(path("first/config.json"), path("second/config.json"), fs::copy_options::overwrite_existing);
+  expect_refusal(perplexity({"--seq", "128", "--calibrated"}, "second"), kUsage,
+                 {path("second"), "other weights", "calibrate again"});
+}
+
+TEST_F(EvalCommand, CalibrationWarnsOfWhatIsOutOfReach) {
+  const ProcessResult result = run({"calibrate"}, {"--seq", "256", "--density", "0.05", "--sink-blocks", "3",
+                                                   "--to", path("out_of_reach.json")});
+  expect_success(result);
+  EXPECT_THAT(result.err, HasSubstr("--density 0.05 is out of reach"));
 }
 
 TEST_F(EvalCommand, CalibrationKnowsWhatIsKeptBesides) {

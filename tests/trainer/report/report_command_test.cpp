@@ -121,7 +121,8 @@ TEST_F(ReportCommand, DrawsMapsOfChosenHeads) {
   expect_refusal(with_text({"--gate", "fine", "--heads", "9:0"}), 2, {"--heads 9:0", "layers 0 to"});
   expect_refusal(with_text({"--gate", "fine", "--heads", "0-1"}), 2, {"LAYER:HEAD"});
   expect_refusal(with_text({"--gate", "fine", "--density", "0.1,0.2"}), 2, {"one rule"});
-  expect_refusal(with_text({"--gate", "fine", "--dense-layers", "1"}), 2, {"--dense-layers"});
+  expect_refusal(with_text({"--gate", "fine", "--dense-layers", "1"}), 2,
+                 {"report has no option --dense-layers"});
 }
 
 TEST_F(ReportCommand, FindsEvaluationsInTheRunAndItsGates) {
