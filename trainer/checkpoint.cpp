@@ -209,21 +209,22 @@ std::string to_json(const TrainerState& state) {
 }
 
 TrainerState trainer_state_from_json(const std::string& text, const std::string& where) {
+  const std::string damaged = fmt::format("{}: the checkpoint is damaged", where);
   try {
     const auto json = nlohmann::json::parse(text);
-    if (json.at("format").get<int>() != kFormat) {
+    if (integer_at(json, "format", damaged) != kFormat) {
       fail("{}: format {}: this seer-train reads format {}", where, json.at("format").dump(), kFormat);
     }
     TrainerState state;
-    state.step = json.at("step").get<int64_t>();
-    state.tokens = json.at("tokens").get<int64_t>();
+    state.step = integer_at(json, "step", damaged);
+    state.tokens = integer_at(json, "tokens", damaged);
     state.seconds = json.at("seconds").get<double>();
     state.cursor = data_cursor_from_json(json.at("data_cursor").dump());
     state.identity = json.at("identity").get<std::map<std::string, std::string>>();
     if (state.step < 0 || state.tokens < 0) fail("{}: negative step or token count", where);
     return state;
   } catch (const nlohmann::json::exception& e) {
-    fail("{}: the checkpoint is damaged: {}", where, e.what());
+    fail("{}: {}", damaged, e.what());
   }
 }
 

@@ -137,8 +137,11 @@ GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where
   GateEntryConfig entry;
   try {
     entry.type = config.value("seerattn_gate_type", entry.type);
-    entry.block_size = config.value("seerattn_gate_block_size", entry.block_size);
-    entry.hidden_size = config.value("seerattn_gate_hidden_size", int64_t{128});
+    if (config.contains("seerattn_gate_block_size"))
+      entry.block_size = integer_at(config, "seerattn_gate_block_size", where);
+    entry.hidden_size = config.contains("seerattn_gate_hidden_size")
+                            ? integer_at(config, "seerattn_gate_hidden_size", where)
+                            : 128;
     entry.force_double = config.value("seerattn_gate_force_double", entry.force_double);
     if (const auto ours = config.find(kOurGate); ours != config.end()) {
       if (ours->contains("key_pieces") && !ours->at("key_pieces").is_number_integer()) {

@@ -10,6 +10,7 @@
 #include "data/tasks/longbench_metrics.h"
 #include "data/tasks/text.h"
 #include "src/core/error.h"
+#include "src/io/json_file.h"
 
 namespace seer {
 namespace {
@@ -201,7 +202,7 @@ std::vector<TaskSample> read_longbench(const LongBenchOptions& options, std::str
                       .tokens_to_generate = task.tokens_to_generate,
                       .stop_at_newline = task.stop_at_newline,
                       .first_line_only = task.first_line_only,
-                      .length = line.at("length").get<int64_t>()};
+                      .length = integer_at(line, "length")};
     if (line.contains("all_classes") && !line["all_classes"].is_null())
       sample.all_classes = line["all_classes"].get<std::vector<std::string>>();
     check_answers(sample);

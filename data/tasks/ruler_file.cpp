@@ -8,6 +8,7 @@
 #include "data/tasks/ruler.h"
 #include "src/core/error.h"
 #include "src/io/atomic_file.h"
+#include "src/io/json_file.h"
 
 namespace seer {
 
@@ -22,7 +23,7 @@ std::vector<TaskSample> read_ruler_file(const std::filesystem::path& file, std::
                       .outputs = line.at("outputs").get<std::vector<std::string>>(),
                       .metric = kind.metric,
                       .tokens_to_generate = kind.tokens_to_generate,
-                      .length = line.value("length", int64_t{0}),
+                      .length = line.contains("length") ? integer_at(line, "length") : 0,
                       .haystack = line.value("haystack", "")};
     if (sample.outputs.empty()) fail("`outputs` is empty; expected the answers");
     samples.push_back(std::move(sample));

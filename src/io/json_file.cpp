@@ -1,5 +1,7 @@
 #include "src/io/json_file.h"
 
+#include <cmath>
+#include <cstdint>
 #include <set>
 #include <string>
 #include <vector>
@@ -47,6 +49,23 @@ json parse_json(std::string_view text, std::string_view display_name) {
   } catch (const json::exception& e) {
     fail("{}: not valid JSON: {}", display_name, e.what());
   }
+}
+
+int64_t integer_at(const nlohmann::json& object, const char* key, std::string_view where) {
+  const std::string name = where.empty() ? key : fmt::format("{}: {}", where, key);
+  const auto found = object.find(key);
+  if (found == object.end()) fail("{} is missing", name);
+  constexpr double kTwoTo63 = 9223372036854775808.0;
+  if (found->is_number_unsigned() && found->get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX))
+    return static_cast<int64_t>(found->get<uint64_t>());
+  if (found->is_number_integer() && !found->is_number_unsigned()) return found->get<int64_t>();
+  if (found->is_number_float()) {
+    const auto value = found->get<double>();
+    if (value >= -kTwoTo63 && value < kTwoTo63 && value == std::trunc(value))
+      return static_cast<int64_t>(value);
+  }
+  fail("{} is {}: an integer was expected", name,
+       found->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).substr(0, 80));
 }
 
 json read_json_file(const std::filesystem::path& path) {

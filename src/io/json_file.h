@@ -13,6 +13,10 @@ namespace seer {
 /// 64.
 nlohmann::json parse_json(std::string_view text, std::string_view display_name);
 
+/// object[key], an integer; a float like 3.0 is one, 1e300 is none. Throws Error naming `where` and the key if it is anything else or
+/// missing. (The JSON library's own conversion of a float is undefined where it does not fit.)
+int64_t integer_at(const nlohmann::json& object, const char* key, std::string_view where = {});
+
 /// parse_json() of a whole file.
 nlohmann::json read_json_file(const std::filesystem::path& path);
 

@@ -101,8 +101,8 @@ class HeadValueReader {
 
   void read_forced(const Json& forced, SelectionRule& rule) const {
     try {
-      rule.sink_blocks = forced.at("sink_blocks").get<int64_t>();
-      rule.local_blocks = forced.at("local_blocks").get<int64_t>();
+      rule.sink_blocks = integer_at(forced, "sink_blocks", where_);
+      rule.local_blocks = integer_at(forced, "local_blocks", where_);
       rule.always_diagonal = forced.at("always_diagonal").get<bool>();
     } catch (const Json::exception& error) {
       fail("{}: \"{}\" is not what `seer-train calibrate` writes: {}", where_, kForced, error.what());

@@ -5,6 +5,7 @@
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
+#include "src/io/json_file.h"
 
 namespace seer {
 namespace {
@@ -19,7 +20,7 @@ std::string to_line(const Json& record) {
 }
 
 /// Which key of two settings differs, for the message.
-std::string first_difference(const Json& stored, const Json& wanted) {
+std::string first_difference(const nlohmann::json& stored, const nlohmann::json& wanted) {
   for (const auto& [key, value] : wanted.items()) {
     if (!stored.contains(key)) return fmt::format("{} was not set", key);
     if (stored[key] != value) return fmt::format("{} was {}, now {}", key, stored[key].dump(), value.dump());
@@ -60,12 +61,13 @@ void TaskResults::read(const std::string& text, const std::string& header) {
   int64_t line = 0;
   for (size_t begin = 0; begin < whole; ++line) {
     const size_t end = text.find('\n', begin);
-    const Json json = Json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
-                                  text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
+    const nlohmann::json json =
+        nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                              text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
     begin = end + 1;
     try {
       if (line == 0) {
-        const Json wanted = Json::parse(header);
+        const auto wanted = nlohmann::json::parse(header);
         if (json.at("kind") != "tasks" || json.at("benchmark") != wanted["benchmark"]) fail_other_file();
         if (json.at("version") != kVersion) {
           fail_usage(
@@ -80,17 +82,26 @@ void TaskResults::read(const std::string& text, const std::string& header) {
         }
         continue;
       }
-      answers_[{json.at("contender"), json.at("size"), json.at("task"), json.at("index")}] = {
-          .prediction = json.at("prediction"), .prompt = json.at("prompt"), .density = json.at("density")};
+      answers_[{json.at("contender"), integer_at(json, "size"), json.at("task"), integer_at(json, "index")}] =
+          {.prediction = json.at("prediction"),
+           .prompt = static_cast<uint32_t>(integer_at(json, "prompt")),
+           .density = json.at("density")};
     } catch (const nlohmann::json::exception& error) {
-      fail("{}:{}: no line of task results ({}): move the file away, or name another --results file",
-           path_.string(), line + 1, error.what());
+      fail_line(line, error.what());
+    } catch (const Error& error) {
+      if (error.kind() == ErrorKind::kUsage) throw;
+      fail_line(line, error.what());
     }
   }
   if (whole < text.size()) {  // not before the file has proved to be ours
     log::warn("{}: the last line was cut off and is dropped", path_.string());
     file_.truncate(static_cast<int64_t>(whole));
   }
+}
+
+void TaskResults::fail_line(int64_t line, const char* why) const {
+  fail("{}:{}: no line of task results ({}): move the file away, or name another --results file",
+       path_.string(), line + 1, why);
 }
 
 void TaskResults::fail_other_file() const {

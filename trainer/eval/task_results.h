@@ -41,6 +41,7 @@ class TaskResults {
   using Key = std::tuple<std::string, int64_t, std::string, int64_t>;  // contender, size, task, index
 
   void read(const std::string& text, const std::string& header);
+  [[noreturn]] void fail_line(int64_t line, const char* why) const;
   [[noreturn]] void fail_other_file() const;
 
   std::filesystem::path path_;
