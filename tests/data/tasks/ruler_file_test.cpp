@@ -80,7 +80,7 @@ TEST(RulerFile, NamesBadLines) {
   EXPECT_THAT(refuse("{\"input\": \"x\", \"outputs\": []}\n"), HasSubstr("f.jsonl:1: `outputs` is empty"));
   EXPECT_THAT(refuse("{\"input\": \"x\", \"outputs\": [3]}\n"), HasSubstr("f.jsonl:1: type must be string"));
   EXPECT_THAT(refuse("{\"input\": \"x\", \"outputs\": [\"y\"], \"length\": \"z\"}\n"),
-              HasSubstr("f.jsonl:1: type must"));
+              HasSubstr("f.jsonl:1: length is"));
   EXPECT_THAT(refuse("7\n"), HasSubstr("f.jsonl:1: expected an object, found number"));
   EXPECT_THAT(refuse(""), HasSubstr("there is no sample"));
   EXPECT_THAT(error_of([&] { (void)read_ruler_file(folder / "absent.jsonl", "vt"); }),
