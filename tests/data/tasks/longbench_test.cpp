@@ -157,7 +157,8 @@ TEST_F(LongBench, RefusesBadLines) {
   EXPECT_THAT(refuse("qasper", line_of({{"answers", "x"}})),
               HasSubstr("qasper_e.jsonl:1: type must be array"));
   EXPECT_THAT(refuse("qasper", line_of({{"answers", Json::array()}})), HasSubstr("1: `answers` is empty"));
-  EXPECT_THAT(refuse("qasper", line_of({{"length", "long"}})), HasSubstr("1: length is \"long\": an integer was expected"));
+  EXPECT_THAT(refuse("qasper", line_of({{"length", "long"}})),
+              HasSubstr("1: length is \"long\": an integer was expected"));
   EXPECT_THAT(refuse("qasper", "[]\n"), HasSubstr("1: expected an object, found array"));
   EXPECT_THAT(refuse("qasper", "{\n"), HasSubstr("qasper_e.jsonl:1: "));
   EXPECT_THAT(refuse("qasper", "\n"), HasSubstr("there is no sample in it"));
