@@ -1,11 +1,10 @@
-// Calls of the fused attention kernels in bf16: cases, their inputs, and everything a call gives.
+// Calls of the fused attention kernels in bf16, and everything a call gives.
 #pragma once
 
-#include <iosfwd>
 #include <string>
 #include <vector>
 
-#include "tests/cuda/attention_reference.h"
+#include "tests/cuda/attention_case.h"
 
 namespace seer::test {
 
@@ -14,35 +13,6 @@ inline constexpr Path kPaths[] = {Path::kPortable, Path::kDefault};
 
 std::string name_of(Path path);
 Device make_device(Path path);
-
-/// What q and k hold; v is always random.
-enum class Content {
-  kRandom,
-  kScoresOf60,  ///< Some 60 either way, at random
-  kPlusMinus,   ///< +60 and -60 in turn, each for 40 keys: rows see -60 alone, then +60 appears
-  kFlat,        ///< q = 0
-  kOneKey,      ///< All of a row's mass on key 37, once it sees it
-  kGrowing,     ///< Later keys score higher, up to 60: the running maximum rises in every tile
-  kShrinking,
-};
-
-struct AttentionCase {
-  std::string name;
-  int64_t heads;
-  int64_t kv_heads;
-  int64_t head_dim;
-  Pack pack;
-  int64_t block = 64;
-  Content content = Content::kRandom;
-  int64_t head_begin = 0;
-  int64_t head_count = 0;  ///< 0: all
-};
-
-void PrintTo(const AttentionCase& c, std::ostream* out);  // NOLINT(readability-identifier-naming)
-
-/// Heads that the case computes.
-int64_t heads_computed(const AttentionCase& c);
-AttentionProblem problem_of(const AttentionCase& c);
 
 /// What a call is asked for.
 struct Wanted {
@@ -63,7 +33,5 @@ FusedResult run_attention(Device& device, const AttentionCase& c, const Attentio
 
 /// [rows, heads, D] in bf16 with a head of NaN before and behind every row.
 Tensor between_nan(Device& device, int64_t heads, int64_t head_dim, const Values& values);
-
-bool same_bits(const Values& a, const Values& b);
 
 }  // namespace seer::test

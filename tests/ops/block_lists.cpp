@@ -30,7 +30,7 @@ BlockLists KeptBlocks::output(Device& device, const std::vector<Matrix>& matrice
           device.output(Shape{heads, elements_of(matrices)}, DType::kI32)};
 }
 
-BlockLists KeptBlocks::upload(Device& device) const {
+Values KeptBlocks::padded_blocks() const {
   Values padded(heads_ * elements_of(matrices_), std::numeric_limits<int32_t>::min());
   for (const Matrix& m : matrices_) {
     for (int64_t h = 0; h < heads_; ++h) {
@@ -38,8 +38,12 @@ BlockLists KeptBlocks::upload(Device& device) const {
         std::ranges::copy(row(m, h, i), padded.begin() + m.offset(heads_, h, i));
     }
   }
+  return padded;
+}
+
+BlockLists KeptBlocks::upload(Device& device) const {
   return {device.upload(Shape{heads_, rows_}, counts(), DType::kI32),
-          device.upload(Shape{heads_, elements_of(matrices_)}, padded, DType::kI32)};
+          device.upload(Shape{heads_, elements_of(matrices_)}, padded_blocks(), DType::kI32)};
 }
 
 KeptBlocks KeptBlocks::download(Device& device, const BlockLists& lists, std::vector<Matrix> matrices,

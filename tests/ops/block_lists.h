@@ -25,7 +25,9 @@ class KeptBlocks {
   Values counts() const;  ///< [heads, rows]
   Values blocks() const;  ///< All rows' blocks, one list after the other
 
-  /// What the lists do not define is no block number.
+  /// As BlockLists::blocks holds them; what the lists do not define is no block number.
+  Values padded_blocks() const;
+
   BlockLists upload(Device& device) const;
   static BlockLists output(Device& device, const std::vector<Matrix>& matrices, int64_t heads);
   /// Fails if a count is not one.
