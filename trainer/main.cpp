@@ -1,6 +1,7 @@
 // seer-train: the command line. Every mistake ends here as one message and an exit code: 2 usage, 1 run-time
 // failure, 75 stopped early (resumable), 76 another rank was lost, 130 interrupted twice.
 #include <algorithm>
+#include <cctype>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -186,6 +187,14 @@ CLI::App& find_subcommand(CLI::App& app, const std::vector<std::string>& argumen
   return *command;
 }
 
+/// "--seq", but not a text like "--- Chapter 1" that some option is given.
+bool is_flag(std::string_view word) {
+  const auto is_of_name = [](unsigned char c) { return std::isalnum(c) != 0 || c == '-'; };
+  return word.size() > 2 && word.starts_with("--") &&
+         std::isalpha(static_cast<unsigned char>(word[2])) != 0 &&
+         std::all_of(word.begin(), word.end(), is_of_name);
+}
+
 /// Throws a usage Error of the first --flag that neither `command` nor those around it have.
 void check_flags(CLI::App& command, const std::vector<std::string>& arguments) {
   std::vector<std::string> names;
@@ -196,7 +205,7 @@ void check_flags(CLI::App& command, const std::vector<std::string>& arguments) {
   }
   for (size_t i = 1; i < arguments.size() && arguments[i] != "--"; ++i) {
     const std::string flag = arguments[i].substr(0, arguments[i].find('='));
-    if (!flag.starts_with("--") || std::find(names.begin(), names.end(), flag) != names.end()) continue;
+    if (!is_flag(flag) || std::find(names.begin(), names.end(), flag) != names.end()) continue;
     const std::string near = nearest_word(flag, names);
     fail_usage("{} has no option {}{} ({})", name_of(command), flag,
                near.empty() ? "" : fmt::format(": did you mean {}?", near), see_help(command));

@@ -51,6 +51,7 @@ TEST_F(GenerateCommand, GoesOnFromThePrompt) {
   EXPECT_EQ(answer({"--prompt-file", (folder_ / "prompt.txt").string()}), plain);
   EXPECT_EQ(answer({"--prompt-file", "-"}, {.input = kPrompt}), plain);
   EXPECT_EQ(answer({"--prompt", kPrompt, "--method", "dense"}), plain);
+  EXPECT_EQ(answer({"--prompt", "--- Chapter 1 ---"}), expected("--- Chapter 1 ---", {}));
   EXPECT_EQ(answer({"--prompt", kPrompt, "--stream-weights"}), plain);
   const std::string stop = plain.substr(4, 2);
   EXPECT_EQ(answer({"--prompt", kPrompt, "--stop", stop}), plain.substr(0, plain.find(stop)) + "\n");
