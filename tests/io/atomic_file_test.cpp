@@ -1,14 +1,12 @@
 #include "src/io/atomic_file.h"
 
-#include <csignal>
-
 #include <gmock/gmock.h>
-#include <sys/resource.h>
 
 #include "src/core/error.h"
 #include "src/io/pth.h"
 #include "src/io/safetensors.h"
 #include "tests/io/bytes.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/fixtures.h"
 
 namespace seer {
@@ -21,27 +19,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-// Files of this process cannot grow beyond `bytes` while this lives: writes fail as on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &saved_);
-    handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{bytes, saved_.rlim_max};
-    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &saved_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit saved_{};
-  void (*handler_)(int) = nullptr;
-};
 
 TEST(AtomicFile, CommitReplacesTheTarget) {
   const test::TempDir folder;
@@ -81,7 +58,7 @@ TEST(AtomicFile, FullDiskLeavesTheOldFile) {
   test::write_file(folder / "f", "old");
   std::string message;
   {
-    const FileSizeLimit limit(1000);
+    const test::FileSizeLimit limit(1000);
     message = error_of([&] { write_file_atomically(folder / "f", std::string(5000, 'x')); });
   }
   EXPECT_THAT(message, AllOf(HasSubstr("cannot write"), HasSubstr((folder / "f").string()),
@@ -96,7 +73,7 @@ TEST(AtomicFile, TensorWritersLeaveNothingBehindOnAFullDisk) {
   const std::vector<NamedTensor> tensors = {{"w", DType::kF32, {100, 100}, test::bytes_of(values)}};
   std::string safetensors, pth;
   {
-    const FileSizeLimit limit(20'000);
+    const test::FileSizeLimit limit(20'000);
     safetensors = error_of([&] { write_safetensors(folder / "x.safetensors", tensors, {}); });
     pth = error_of([&] { write_pth(folder / "x.pth", tensors); });
   }

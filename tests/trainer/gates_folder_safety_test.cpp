@@ -1,11 +1,10 @@
 // Gates in files: nothing but a complete set is read, nothing is half written, and what is not gates stays.
-#include <csignal>
 #include <limits>
 
 #include <gmock/gmock.h>
-#include <sys/resource.h>
 
 #include "src/io/safetensors.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/trainer/gates_folder_fixture.h"
 
 namespace seer::test {
@@ -95,26 +94,6 @@ TEST_F(GatesFolder, DoesNotWriteWhatIsNotFinite) {
                 AllOf(HasSubstr("\"entry\""), HasSubstr(gate_weight_name(1, false)), HasSubstr("NaN")));
   }
 }
-
-/// While it lives, no file of this process may grow beyond `bytes`: a write past it fails as on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &old_);
-    const rlimit limit{bytes, old_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit old_{};
-  void (*handler_)(int);
-};
 
 TEST_F(GatesFolder, AFullDiskLeavesNothingOrWhatWasThere) {
   const GateTraining old = make_gates(entry_of("Qavg_Kmaxminavg"), 1);

@@ -1,7 +1,6 @@
 #include "trainer/metrics_log.h"
 
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <limits>
@@ -10,11 +9,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "src/core/error.h"
 #include "src/io/atomic_file.h"
+#include "tests/support/file_size_limit.h"
 #include "tests/support/fixtures.h"
 
 namespace seer {
@@ -210,27 +209,6 @@ TEST(MetricsLog, ErrorsNameTheFile) {
   EXPECT_THAT(error_of([&] { MetricsLog::create(dir / "metrics.jsonl"); }), HasSubstr("File exists"));
 }
 
-/// A file-size limit makes write(2) fail half-way, as a full disk does.
-class SizeLimit {
- public:
-  explicit SizeLimit(rlim_t bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &old_);
-    old_handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{bytes, old_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~SizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &old_);
-    std::signal(SIGXFSZ, old_handler_);
-  }
-  SizeLimit(const SizeLimit&) = delete;
-  SizeLimit& operator=(const SizeLimit&) = delete;
-
- private:
-  rlimit old_{};
-  void (*old_handler_)(int) = nullptr;
-};
-
 TEST(MetricsLog, AppendThatDoesNotFitLeavesTheFileAsItWas) {
   const test::TempDir dir;
   const auto path = dir / "metrics.jsonl";
@@ -238,7 +216,7 @@ TEST(MetricsLog, AppendThatDoesNotFitLeavesTheFileAsItWas) {
   log.append(step_metrics(1));
   const std::string before = read_text_file(path);
   {
-    const SizeLimit limit(before.size() + 20);
+    const test::FileSizeLimit limit(before.size() + 20);
     EXPECT_THAT(error_of([&] { log.append(step_metrics(2)); }), HasSubstr("cannot write " + path.string()));
   }
   EXPECT_EQ(read_text_file(path), before);
