@@ -103,6 +103,22 @@ Values reference_sparse_attention(const SparseCase& c, const AttentionProblem& p
   return out;
 }
 
+Values written_heads(const Values& all, int64_t stride, int64_t head_dim, int64_t head_begin,
+                     int64_t head_count) {
+  Values out;
+  int64_t outside = 0;
+  for (int64_t at = 0; at < static_cast<int64_t>(all.size()); ++at) {
+    const int64_t head = at % stride / head_dim - 1;
+    if (head >= head_begin && head < head_begin + head_count) {
+      out.push_back(all[at]);
+    } else if (!std::isnan(all[at])) {
+      ++outside;
+    }
+  }
+  EXPECT_EQ(outside, 0) << "elements of other heads were written";
+  return out;
+}
+
 void expect_output(const Values& actual, const Values& expected, int64_t head_dim) {
   ASSERT_EQ(actual.size(), expected.size());
   const auto is_zero = [](std::span<const double> x) {

@@ -35,6 +35,11 @@ KeptBlocks kept_blocks(const SparseCase& c, int64_t head_begin, int64_t head_cou
 /// [query rows, heads computed, D]
 Values reference_sparse_attention(const SparseCase& c, const AttentionProblem& p);
 
+/// Heads [head_begin, head_begin + head_count) of an output tensor that was NaN, whose rows of `stride` elements begin one
+/// head before the first. Fails if anything else was written.
+Values written_heads(const Values& all, int64_t stride, int64_t head_dim, int64_t head_begin,
+                     int64_t head_count);
+
 /// All of it within 2.5e-3, each row (of one token and head) within 1e-2, rows without blocks 0.
 void expect_output(const Values& actual, const Values& expected, int64_t head_dim);
 

@@ -39,19 +39,7 @@ Values run(Device& device, const SparseCase& c, const AttentionProblem& p, int64
   const int64_t stride = args.output.row_stride();
   const Tensor whole(static_cast<char*>(args.output.raw()) - p.head_dim * size_of(DType::kBF16), DType::kBF16,
                      Shape{queries, stride});
-  const Values all = device.download(whole);
-  Values out;
-  int64_t outside = 0;
-  for (int64_t at = 0; at < static_cast<int64_t>(all.size()); ++at) {
-    const int64_t head = at % stride / p.head_dim - 1;
-    if (head >= head_begin && head < head_begin + head_count) {
-      out.push_back(all[at]);
-    } else if (!std::isnan(all[at])) {
-      ++outside;
-    }
-  }
-  EXPECT_EQ(outside, 0) << "elements of other heads were written";
-  return out;
+  return written_heads(device.download(whole), stride, p.head_dim, head_begin, head_count);
 }
 
 std::vector<SparseCase> all_cases() {

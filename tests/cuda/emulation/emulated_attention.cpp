@@ -121,19 +121,8 @@ Values run_emulated(const SparseCase& c, const AttentionProblem& p, int64_t head
   emulation::launch_settings() = how.settings;
   cuda::sparse_attention_hopper(params, p.head_dim, how.thread_blocks, nullptr);
 
-  Values out;
   const std::vector<float> all = o.all();
-  int64_t outside = 0;
-  for (int64_t at = 0; at < static_cast<int64_t>(all.size()); ++at) {
-    const int64_t head = at % o.stride() / p.head_dim - 1;
-    if (head >= head_begin && head < head_begin + head_count) {
-      out.push_back(all[at]);
-    } else if (!std::isnan(all[at])) {
-      ++outside;
-    }
-  }
-  EXPECT_EQ(outside, 0) << "elements of other heads were written";
-  return out;
+  return written_heads(Values(all.begin(), all.end()), o.stride(), p.head_dim, head_begin, head_count);
 }
 
 }  // namespace seer::test

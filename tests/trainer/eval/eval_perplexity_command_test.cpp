@@ -311,6 +311,8 @@ TEST_F(EvalCommand, RefusesWhatItCannotDo) {
   expect_refusal(perplexity({"--seq", "128", "--density", "0"}), kUsage, {"--density 0"});
   expect_refusal(perplexity({"--seq", "128", "--threshold", "-0.1"}), kUsage,
                  {"--threshold -0.1", "from 0 and up to 1"});
+  expect_refusal(perplexity({"--seq", "128", "--dense-last-rows", "-1"}), kUsage,
+                 {"--dense-last-rows: found -1", "0 or a number above"});
   expect_refusal(perplexity({"--seq", "1"}), kUsage, {"--seq 1", "at least 2"});
   expect_refusal(perplexity({"--seq", "128", "--calibrated"}), kFailure,
                  {"seer_train_thresholds", "seer-train calibrate"});

@@ -149,6 +149,10 @@ TEST_F(EvalTasks, RulersOwnFiles) {
   const std::string two = read_text_file(path("two.jsonl"));
   EXPECT_EQ(std::count(two.begin(), two.end(), '\n'), 1 + 2);
   expect_refusal(run("ruler", {"--data", path("data/256"), "--seed", "1"}), kUsage, {"--data", "complete"});
+  expect_refusal(run("ruler", {"--data", path("data/256"), "--write-samples", path("again")}), kUsage,
+                 {"--data", "--write-samples"});
+  expect_refusal(run("ruler", {"--tasks", "cwe", "--seq", "1024", "--template", "llama"}), kUsage,
+                 {"\"llama\"", "meta-llama3"});
   expect_refusal(run("ruler", {"--data", path("data")}), kFailure,
                  {"no file of a RULER task", "data/vt.jsonl"});
   std::filesystem::remove(path("data/512/vt.jsonl"));
