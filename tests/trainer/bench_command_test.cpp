@@ -69,6 +69,8 @@ TEST_F(BenchOfGates, RefusesFlagsThatSayNothingAlone) {
                  {"--data is missing", together});
   expect_refusal(bench({"--data", text_.string()}), kUsage, {"--model is missing", together});
   expect_refusal(bench({"--layers", "0"}), kUsage, {"--layers are a model's", "--model, --gates and --data"});
+  expect_refusal(bench({"--layers-at-once", "2"}), kUsage,
+                 {"--layers-at-once", "--model, --gates and --data"});
 }
 
 TEST_F(BenchOfGates, RefusesWhatTheModelAndItsGatesSay) {
@@ -90,6 +92,9 @@ TEST_F(BenchOfGates, RefusesPathsThatAreNotThere) {
 TEST_F(BenchOfGates, RefusesBeforeItLooksForAGpu) {
   expect_refusal(bench_of_all({"--layers", "0,4"}), kUsage, {"--layers 4", "0 to 3"});
   expect_refusal(bench_of_all({"--layers", "-1"}), kUsage, {"--layers"});
+  expect_refusal(bench_of_all({"--layers-at-once", "3"}), kUsage, {"--layers-at-once 3", "4 layers"});
+  expect_refusal(bench_of_all({"--layers-at-once", "2", "--layers", "1"}), kUsage,
+                 {"--layers-at-once 2", "1 layers"});
   expect_refusal(bench_of_all({"--density", "0"}), kUsage, {"--density 0"});
   expect_refusal(bench_of_all({"--seq", "1"}), kUsage, {"--seq 1", "at least 2"});
   const auto tokens =

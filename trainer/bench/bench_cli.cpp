@@ -44,6 +44,8 @@ void check_gate_flags(const BenchSparseOptions& options, const std::vector<CLI::
     if (any && value.empty()) fail_usage("{} is missing: --model, --gates and --data belong together", name);
   }
   if (!any && !options.layers.empty()) fail_usage("--layers are a model's: give --model, --gates and --data");
+  if (!any && options.layers_at_once > 1)
+    fail_usage("--layers-at-once is for a model's layers: give --model, --gates and --data");
   for (const CLI::Option* flag : shape) {
     if (any && flag->count() > 0) {
       fail_usage("{}: heads are those of --model, blocks those of --gates: leave it out", flag->get_name());
@@ -76,6 +78,10 @@ void add_bench_sparse(CLI::App& bench, Action& action) {
   command->add_option("--layers", options->layers, "Of that model, one or more: 0,5 (default: all)")
       ->delimiter(',')
       ->check(kNotNegative);
+  command
+      ->add_option("--layers-at-once", options->layers_at_once,
+                   "Layers measured as the heads of one: 4 of 8 heads make one of 32")
+      ->check(kPositive);
   command->callback([=, &action] {
     action = [=] {
       check_gate_flags(*options, shape);

@@ -50,6 +50,7 @@ struct BenchSparseOptions : AttentionBenchOptions {
   std::string gates;            ///< Folder, of that model
   std::string data;             ///< File of text or ids
   std::vector<int64_t> layers;  ///< Of that model; empty: all
+  int64_t layers_at_once = 1;   ///< Measured as the heads of one; divides their number
 };
 int bench_sparse_command(const BenchSparseOptions& options);
 

@@ -15,6 +15,7 @@
 #include "trainer/eval/gate_attention.h"
 #include "trainer/eval/held_out.h"
 #include "trainer/eval/selection_flags.h"
+#include "trainer/eval/side_by_side.h"
 #include "trainer/gates_folder.h"
 #include "trainer/table.h"
 
@@ -52,14 +53,18 @@ struct Inputs {
         rules(SelectionFlags{.densities = options.densities}.rules()),
         max_tokens(*std::max_element(options.tokens.begin(), options.tokens.end())) {
     check_layers(options.layers, config);
+    const int64_t layers = options.layers.empty() ? config.num_layers : std::ssize(options.layers);
+    if (layers % options.layers_at_once != 0)
+      fail_usage("--layers-at-once {}: {} layers are measured, give a divisor of that",
+                 options.layers_at_once, layers);
     text = held_out_sequence({.data = {options.data}}, config, open_tokenizer(options.model, config),
                              max_tokens);
   }
 
   /// Whose heads and blocks are the model's and its gates'.
   BenchSparseOptions shaped(BenchSparseOptions options) const {
-    options.num_heads = config.num_heads;
-    options.num_kv_heads = config.num_kv_heads;
+    options.num_heads = options.layers_at_once * config.num_heads;
+    options.num_kv_heads = options.layers_at_once * config.num_kv_heads;
     options.head_dim = config.head_dim;
     options.block_size = block_size;
     return options;
@@ -83,15 +88,20 @@ class SparseGatesBench {
     report_["model"] = options.model;
     report_["gates"] = options.gates;
     report_["data"] = options.data;
+    report_["layers_at_once"] = options.layers_at_once;
     report_["rows"] = Json::array();
     report_["layers"] = Json::array();
   }
 
   void run() {
     for (const int64_t tokens : options_.tokens) measure(tokens);
-    fmt::print("{}\n{} of {} layers of {}, their times summed; gates {}; text {}\n{}",
-               attention_heading(model_.backend().name(), options_), layers_.size(),
-               inputs_.config.num_layers, options_.model, options_.gates, options_.data, table_.to_string());
+    fmt::print("{}\n{} of {} layers of {}{}, their times summed; gates {}; text {}\n{}",
+               attention_heading(model_.backend().name(), options_),
+               std::ssize(layers_) * options_.layers_at_once, inputs_.config.num_layers, options_.model,
+               options_.layers_at_once > 1
+                   ? fmt::format(", {} at once as the heads of one", options_.layers_at_once)
+                   : "",
+               options_.gates, options_.data, table_.to_string());
     write_report(options_.json, report_);
   }
 
@@ -99,11 +109,15 @@ class SparseGatesBench {
   void measure(int64_t tokens) {
     layers_.clear();
     std::vector<Measured> measured;
+    SideBySide group(model_.backend(), options_.layers_at_once);
     {
       GateAttentionPass pass(model_, {.max_tokens = tokens,
                                       .rules = inputs_.rules,
                                       .layers = options_.layers,
-                                      .visitor = [&](LayerContext& context, const GateAttention& work) {
+                                      .visitor = [&](LayerContext& context, const GateAttention& layer) {
+                                        group.add(context.queue, layer);
+                                        if (!group.complete()) return;
+                                        const GateAttention work = group.take();
                                         layers_.push_back(work.layer);
                                         measured.push_back(time_layer(context, work));
                                       }});
@@ -195,7 +209,7 @@ class SparseGatesBench {
   const Inputs inputs_;
   const BenchSparseOptions options_;
   EvalModel model_;
-  std::vector<int64_t> layers_;  ///< Measured, of the last length
+  std::vector<int64_t> layers_;  ///< Measured, of the last length: the first one of those that ran at once
   TextTable table_{SparseBounds::with_bounds({"tokens", "what", "ms", "x dense"})};
   Json report_;
 };
