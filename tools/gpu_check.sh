@@ -36,11 +36,11 @@ for argument in "$@"; do
   esac
 done
 
-export SEER_GOLDENS=${SEER_GOLDENS:-$PWD/tests/golden}
+export SEER_GOLDENS=${SEER_GOLDENS:-$PWD/tests/golden} SEER_SOURCE=$PWD
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader >/dev/null || { echo "gpu_check: no NVIDIA GPU here" >&2; exit 1; }
 mapfile -t tests < <(find "$build/gpu_tests" -type f -perm -u+x | LC_ALL=C sort)
 seer_train=$build/seer-train
-least=17  # fewer: some were not built, or not copied
+least=18  # fewer: some were not built, or not copied
 [[ ${#tests[@]} -ge $least && -x "$seer_train" ]] || {
   echo "gpu_check: $build holds ${#tests[@]} of at least $least test binaries in gpu_tests/, and seer-train" >&2
   exit 1

@@ -9,7 +9,8 @@ namespace seer::test {
 namespace fs = std::filesystem;
 
 fs::path source_dir() {
-  return SEER_SOURCE_DIR;
+  const auto set = environment("SEER_SOURCE");
+  return set ? fs::path(*set) : fs::path(SEER_SOURCE_DIR);
 }
 
 fs::path goldens_dir() {

@@ -8,7 +8,7 @@
 
 namespace seer::test {
 
-/// The project's source folder.
+/// The project's source folder; SEER_SOURCE says where it is on a machine that did not build the tests.
 std::filesystem::path source_dir();
 
 /// The folder of reference values: $SEER_GOLDENS, or the project's own tests/golden.
