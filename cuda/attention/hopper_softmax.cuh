@@ -81,6 +81,24 @@ struct PieceMaxima {
   }
 };
 
+/// Of one key tile: the maxima of the lane's own scores, by row. What a row's whole maximum has to exceed, one of its four
+/// lanes' does: no shuffles are needed to know that none does.
+struct LaneMaxima {
+  float values[2];
+
+  template <int kCount>
+  __device__ explicit LaneMaxima(const float (&s)[kCount]) {
+#pragma unroll
+    for (int f = 0; f < kCount / 4; ++f) {
+#pragma unroll
+      for (int row = 0; row < 2; ++row) {
+        const float maximum = fmaxf(s[4 * f + 2 * row], s[4 * f + 2 * row + 1]);
+        values[row] = f == 0 ? maximum : fmaxf(values[row], maximum);
+      }
+    }
+  }
+};
+
 /// The online softmax of a lane's two rows. Exponents are taken relative to a reference that follows the
 /// running maximum lazily: it is raised only when a score would exceed it by a factor of 2^8, which after the
 /// first tile is rare. Sums and o share the reference, so it cancels; p <= 2^8 is no less precise in bf16
@@ -121,6 +139,23 @@ struct Softmax {
     const float other = __shfl_xor_sync(kWholeWarp, maximum, 2);
     raise_row(0, row == 0 ? maximum : other);
     raise_row(1, row == 1 ? maximum : other);
+    return true;
+  }
+
+  /// The same for tiles whose row maxima are of no other use.
+  __device__ bool raise(const LaneMaxima& maxima) {
+    const auto exceeds = [&](int row, float maximum) {
+      return fmaf(maximum, scale, -reference[row]) > kSlack;
+    };
+    if (!__any_sync(kWholeWarp, exceeds(0, maxima.values[0]) || exceeds(1, maxima.values[1]))) return false;
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      float maximum = maxima.values[row];
+#pragma unroll
+      for (int lanes = 1; lanes < 4; lanes *= 2)
+        maximum = fmaxf(maximum, __shfl_xor_sync(kWholeWarp, maximum, lanes));
+      raise_row(row, exceeds(row, maximum) ? maximum : kMinusInfinity);
+    }
     return true;
   }
 

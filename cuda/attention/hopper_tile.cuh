@@ -43,6 +43,23 @@ __device__ void queue_scores(float (&s)[kKeys / 2], const uint32_t (&q)[kHeadDim
   ptx::wgmma_commit();
 }
 
+/// The same for 64 keys, q's first columns from registers, the others from its tile [64, D] in shared memory.
+template <int kHeadDim, int kHeldColumns>
+__device__ void queue_scores(float (&s)[32], const uint32_t (&held)[kHeldColumns / 4],
+                             ptx::MatrixDescriptor q, ptx::MatrixDescriptor k) {
+  ptx::wgmma_fence();
+#pragma unroll
+  for (int column = 0; column < kHeadDim; column += 16) {
+    const uint32_t offset = column / kPanel * kPanelBytes<64> + column % kPanel * sizeof(bf16);
+    if (column < kHeldColumns) {
+      ptx::wgmma_m64n64k16(s, held + column / 4, k + offset, column > 0);
+    } else {
+      ptx::wgmma_m64n64k16(s, q + offset, k + offset, column > 0);
+    }
+  }
+  ptx::wgmma_commit();
+}
+
 /// o[64, D] += p v, one committed group.
 template <int kHeadDim, int kKeys>
 __device__ void queue_output(float (&o)[kHeadDim / 2], const uint32_t (&p)[kKeys / 4],

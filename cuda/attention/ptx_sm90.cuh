@@ -65,11 +65,43 @@ __device__ __forceinline__ bool mbarrier_test(uint64_t& barrier, uint32_t parity
 __device__ __forceinline__ void mbarrier_wait(uint64_t& barrier, uint32_t parity) {
   uint32_t complete;
   do {
-    SEER_MBARRIER_ASK("try_wait", complete, barrier, parity);  // sleeps a little before it says no
+    SEER_MBARRIER_ASK("try_wait", complete, barrier, parity);  // says no after some 20 cycles
+  } while (complete == 0);
+}
+
+/// The same where the wait is long: the thread sleeps until the barrier changes. One that asks again and again takes an
+/// instruction in eight from the warps beside it; one that sleeps wakes up a little later.
+__device__ __forceinline__ void mbarrier_wait_asleep(uint64_t& barrier, uint32_t parity) {
+  constexpr uint32_t kMostNanoseconds = 10'000'000;
+  uint32_t complete;
+  do {
+    asm volatile(
+        "{\n"
+        ".reg .pred complete;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 complete, [%1], %2, %3;\n"
+        "selp.u32 %0, 1, 0, complete;\n"
+        "}\n"
+        : "=r"(complete)
+        : "r"(shared_address(&barrier)), "r"(parity), "r"(kMostNanoseconds)
+        : "memory");
   } while (complete == 0);
 }
 
 #undef SEER_MBARRIER_ASK
+
+/// Whether the calling lane is the one that the warp, all of which calls, elects. ptxas knows that it is one: operands
+/// of TMA need no loop over the lanes.
+__device__ __forceinline__ bool elect_one() {
+  uint32_t elected;
+  asm volatile(
+      "{\n"
+      ".reg .pred elected;\n"
+      "elect.sync _|elected, 0xFFFFFFFF;\n"
+      "selp.u32 %0, 1, 0, elected;\n"
+      "}\n"
+      : "=r"(elected));
+  return elected != 0;
+}
 
 // ---- named barriers, 1 to 15 (0 is __syncthreads)
 
@@ -99,6 +131,13 @@ __device__ __forceinline__ void tma_load_3d(void* to, const CUtensorMap& map, in
       "[%5];" ::"r"(shared_address(to)),
       "l"(&map), "r"(x), "r"(y), "r"(z), "r"(shared_address(&barrier))
       : "memory");
+}
+
+/// Has L2 fetch the box that begins at element (x, y, z).
+__device__ __forceinline__ void tma_prefetch_3d(const CUtensorMap& map, int32_t x, int32_t y, int32_t z) {
+  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];" ::"l"(&map), "r"(x),
+               "r"(y), "r"(z)
+               : "memory");
 }
 
 /// `bytes`, a multiple of 16, of consecutive global memory into shared memory; both at multiples of 16.
@@ -206,6 +245,20 @@ __device__ __forceinline__ void wgmma_m64n64k16(float (&d)[32], const uint32_t* 
       "}\n"
       : SEER_REGISTERS_32(d, 0)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits()), "r"(static_cast<int>(accumulate)));
+}
+
+/// The same with a from shared memory, its summed axis contiguous too.
+__device__ __forceinline__ void wgmma_m64n64k16(float (&d)[32], MatrixDescriptor a, MatrixDescriptor b,
+                                                bool accumulate) {
+  asm volatile(
+      "{\n"
+      ".reg .pred accumulate;\n"
+      "setp.ne.b32 accumulate, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" SEER_OPERANDS_32
+      "}, %32, %33, accumulate, 1, 1, 0, 0;\n"
+      "}\n"
+      : SEER_REGISTERS_32(d, 0)
+      : "l"(a.bits()), "l"(b.bits()), "r"(static_cast<int>(accumulate)));
 }
 
 /// d[64, 128] += a[64, 16] b[16, 128]: a from registers, b from shared memory with the columns contiguous.

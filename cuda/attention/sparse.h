@@ -43,7 +43,7 @@ struct SparseParams {
   const int32_t* counts = nullptr;         ///< [head_count][block_rows]
   const int32_t* blocks = nullptr;         ///< BlockLists::blocks
   const BlockRow* order = nullptr;  ///< Device: [kv heads of the range][block_rows], longest lists first
-  int32_t* work_counter = nullptr;  ///< Zero at the start: the next piece of work (Hopper)
+  int32_t* work_counter = nullptr;  ///< The next piece of work (Hopper); order_lists() sets it to zero
 };
 
 /// Query heads of the range that share a kv head.
@@ -94,7 +94,7 @@ __device__ inline ListRow list_row(const SparseParams& p, int32_t kv_number, int
       .position = static_cast<int32_t>(segment.queries.position + first)};
 }
 
-/// Fills `order` (SparseParams::order). Nothing is copied to or from the host.
+/// Fills `order` (SparseParams::order), sets the work counter to zero. Nothing is copied to or from the host.
 void order_lists(const SparseParams& params, int32_t segments, BlockRow* order, cudaStream_t stream);
 
 /// Portable path (mma.sync, cp.async): the head dimensions of portable_supports(), blocks of 16, 32, 64 and 128.

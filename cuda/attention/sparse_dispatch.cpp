@@ -70,10 +70,8 @@ void sparse_attention(cudaStream_t stream, const AttentionChoice& choice, const 
   p.work_counter = counter;
   if (!(p.scale_log2 > 0)) fail("sparse attention: scale {} is not positive", args.scale);
   order_lists(p, static_cast<int32_t>(args.blocks->segments.host.size()), order, stream);
-  if (choice.hopper && sparse_hopper_supports(head_dim, p.block_size)) {
-    check(cudaMemsetAsync(counter, 0, sizeof(int32_t), stream), "cudaMemsetAsync");
+  if (choice.hopper && sparse_hopper_supports(head_dim, p.block_size))
     return sparse_attention_hopper(p, head_dim, choice.sm_count, stream);
-  }
   sparse_attention_portable(p, head_dim, stream);
 }
 

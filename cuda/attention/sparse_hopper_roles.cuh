@@ -1,5 +1,6 @@
-// The Hopper sparse attention kernel's shared memory, and the two warps that keep the consumers fed: the scheduler
-// pairs list rows, the loader merges a pair's lists and loads what either keeps. sparse_hopper.cu has the overview.
+// The Hopper sparse attention kernel's shared memory, and two of the three warps that keep the consumers fed: the
+// scheduler makes triples of list rows, another one loads their queries. The third is in sparse_hopper_loader.cuh.
+// sparse_hopper.cu has the overview.
 #pragma once
 
 #include "cuda/attention/hopper_roles.cuh"
@@ -7,10 +8,11 @@
 
 namespace seer::cuda::hopper {
 
+constexpr int kListConsumers = 3;  ///< Warp groups that compute
+constexpr int kListThreads = kGroupThreads * (1 + kListConsumers);
+constexpr int kGroupWarps = kGroupThreads / 32;
 constexpr int kListRows = 64;  ///< Query rows of a consumer
 constexpr int kListKeys = 64;  ///< Keys of a stage
-constexpr int kReach = 2;      ///< Steps that the loader looks ahead
-static_assert(kReach >= 1 && kReach <= 3, "two bits of a step's flags hold it");
 constexpr int32_t kNoKeys = INT32_MAX;
 constexpr int32_t kNoStep = INT32_MIN;  ///< Below every key_row
 
@@ -31,60 +33,86 @@ struct ListItem {
   int32_t key_row;    ///< First row of the sequence in k and v
 };
 
-/// What the two consumers compute next.
-struct ListPair {
+/// What the consumers compute next.
+struct ListTriple {
   int32_t kv_head;  ///< kNoWork: the counter has run out
-  ListItem items[kConsumers];
+  ListItem items[kListConsumers];
 };
 
 /// What a stage holds.
 struct Step {
   int32_t key_row;  ///< First of kListKeys rows of k and v
-  uint32_t flags;
+  int32_t flags;    ///< Not negative
 
-  static constexpr uint32_t kLast = 1;  ///< Of the pair
+  static constexpr int32_t kLast = 1;  ///< Of the triple
   /// The consumer keeps these keys.
-  __host__ __device__ static constexpr uint32_t used_by(int consumer) { return 2U << consumer; }
-  /// How many steps further on is the next that the consumer keeps; 0: more than kReach, or there is none.
-  __host__ __device__ static constexpr uint32_t next_used_at(int consumer, uint32_t distance) {
-    return distance << (3 + 2 * consumer);
+  __host__ __device__ static constexpr int32_t used_by(int consumer) { return 2 << consumer; }
+  /// Its item keeps no others after these.
+  __host__ __device__ static constexpr int32_t ends(int consumer) {
+    return used_by(consumer) << kListConsumers;
   }
-  __device__ int next_used(int consumer) const { return flags >> (3 + 2 * consumer) & 3; }
+  /// Some row of its item does not see all of them.
+  __host__ __device__ static constexpr int32_t masked(int consumer) {
+    return used_by(consumer) << 2 * kListConsumers;
+  }
+
+  /// How many steps on the next one is that the consumer keeps, up to kMostAhead; 0: not known, one after the other.
+  static constexpr int kMostAhead = 15;
+  __host__ __device__ static constexpr int32_t ahead(int consumer, int32_t steps) {
+    return steps << ahead_shift(consumer);
+  }
+  __host__ __device__ static constexpr int ahead_of(int consumer, int32_t flags) {
+    return flags >> ahead_shift(consumer) & kMostAhead;
+  }
+
+ private:
+  __host__ __device__ static constexpr int ahead_shift(int consumer) {
+    return 1 + 3 * kListConsumers + 4 * consumer;
+  }
 };
 
 template <int kHeadDim>
 struct SparseShared {
-  static constexpr int kStages = kHeadDim == 128 ? 6 : 8;
+  static constexpr int kStages = kHeadDim == 128 ? 5 : 10;
   static constexpr uint32_t kTileBytes = kListKeys * kHeadDim * sizeof(bf16);
   static_assert(kListKeys == kListRows, "one box shape serves q, k and v");
-  static_assert(kStages > 2 * kReach, "or consumers and loader wait for each other");
+  static_assert(kStages >= 2, "or consumers and loader wait for each other");
 
-  alignas(1024) bf16 q[kConsumers][kListRows * kHeadDim];
+  alignas(1024) bf16 q[kListConsumers][kListRows * kHeadDim];
   alignas(1024) bf16 k[kStages][kListKeys * kHeadDim];
   alignas(1024) bf16 v[kStages][kListKeys * kHeadDim];
   Step steps[kStages];
-  ListPair work[kWorkSlots];
+  ListTriple work[kWorkSlots];
   uint64_t work_full[kWorkSlots], work_empty[kWorkSlots];
-  uint64_t q_full[kConsumers], q_empty[kConsumers];
+  uint64_t q_full[kListConsumers], q_empty[kListConsumers];
   uint64_t full[kStages], empty[kStages];
 
   /// By one thread, before any other uses the barriers.
   __device__ void initialise_barriers() {
     for (int i = 0; i < kWorkSlots; ++i) {
       ptx::mbarrier_init(work_full[i], 1);
-      ptx::mbarrier_init(work_empty[i], kConsumers * kGroupThreads + 32);  // consumers and the loader's warp
+      // Consumers, the loader's warp, the thread that loads queries.
+      ptx::mbarrier_init(work_empty[i], kListConsumers * kGroupThreads + 32 + 1);
     }
-    for (int i = 0; i < kConsumers; ++i) {
+    for (int i = 0; i < kListConsumers; ++i) {
       ptx::mbarrier_init(q_full[i], 1);
-      ptx::mbarrier_init(q_empty[i], kConsumerWarps / kConsumers);
+      ptx::mbarrier_init(q_empty[i], kGroupWarps);
     }
     for (int i = 0; i < kStages; ++i) {
       ptx::mbarrier_init(full[i], 1);
-      ptx::mbarrier_init(empty[i], kConsumerWarps);
+      ptx::mbarrier_init(empty[i], kListConsumers * kGroupWarps);
     }
     ptx::fence_mbarrier_init();
   }
 };
+
+/// Starts the copy of a tile of q, k or v: 64 rows of a head from `row` on. Its bytes count on `full`.
+template <int kHeadDim>
+__device__ void load_rows(bf16* to, const CUtensorMap& map, int head, int row, uint64_t& full) {
+  for (int column = 0; column < kHeadDim; column += kPanel) {
+    ptx::tma_load_3d(to + column * kListRows, map, column, head, row, full);
+  }
+}
 
 // ---- scheduler
 
@@ -107,38 +135,40 @@ __device__ ListItem find_item(const SparseParams& p, int32_t kv_number, const He
           .key_row = static_cast<int32_t>(segment.key_row)};
 }
 
-/// Pair number `pair`: kv heads one after the other, each one's items two by two. False: there is none.
+/// Triple number `triple`: kv heads one after the other, each one's items three by three. False: there is none.
 template <int kBlockSize>
-__device__ bool find_pair(const SparseParams& p, int32_t pair, ListPair& out) {
+__device__ bool find_triple(const SparseParams& p, int32_t triple, ListTriple& out) {
   const int32_t kv_heads = kv_heads_used(p);
   for (int32_t number = 0; number < kv_heads; ++number) {
     const HeadGroup group = head_group(p, number);
     const int32_t items = p.block_rows * group.count * (kBlockSize / kListRows);
-    const int32_t pairs = (items + 1) / kConsumers;
-    if (pair >= pairs) {
-      pair -= pairs;
+    const int32_t triples = (items + kListConsumers - 1) / kListConsumers;
+    if (triple >= triples) {
+      triple -= triples;
       continue;
     }
     out.kv_head = p.head_begin / (p.heads / p.kv_heads) + number;
-    out.items[0] = find_item<kBlockSize>(p, number, group, kConsumers * pair);
-    if (kConsumers * pair + 1 < items) {
-      out.items[1] = find_item<kBlockSize>(p, number, group, kConsumers * pair + 1);
-    } else {
-      out.items[1] = {};
+    for (int i = 0; i < kListConsumers; ++i) {
+      const int32_t item = kListConsumers * triple + i;
+      if (item < items) {
+        out.items[i] = find_item<kBlockSize>(p, number, group, item);
+      } else {
+        out.items[i] = {};
+      }
     }
     return true;
   }
   return false;
 }
 
-/// One thread. Runs a pair ahead of the others, so that nobody waits for the counter or the tables.
+/// One thread. Runs a triple ahead of the others, so that nobody waits for the counter or the tables.
 template <int kHeadDim, int kBlockSize>
-__device__ void schedule_pairs(SparseShared<kHeadDim>& shared, const SparseParams& p) {
+__device__ void schedule_triples(SparseShared<kHeadDim>& shared, const SparseParams& p) {
   for (Ring<kWorkSlots> slot;; slot.advance()) {
-    const int32_t pair = atomicAdd(p.work_counter, 1);
-    ptx::mbarrier_wait(shared.work_empty[slot.index], slot.parity ^ 1);
-    ListPair& work = shared.work[slot.index];
-    const bool found = find_pair<kBlockSize>(p, pair, work);
+    const int32_t triple = atomicAdd(p.work_counter, 1);
+    ptx::mbarrier_wait_asleep(shared.work_empty[slot.index], slot.parity ^ 1);
+    ListTriple& work = shared.work[slot.index];
+    const bool found = find_triple<kBlockSize>(p, triple, work);
     if (!found) work.kv_head = kNoWork;
     ptx::mbarrier_arrive(shared.work_full[slot.index]);
     if (!found) return;
@@ -148,142 +178,34 @@ __device__ void schedule_pairs(SparseShared<kHeadDim>& shared, const SparseParam
   }
 }
 
-// ---- loader
+// ---- queries
 
-/// Walks an item's list in tiles of kListKeys keys, by a whole warp: each lane holds one of 32 blocks, so that the loader
-/// seldom waits for memory.
-template <int kBlockSize>
-class KeyCursor {
-  static constexpr int kTiles = kBlockSize / kListKeys;  ///< Of a block
-
- public:
-  /// Before advance(), so that memory has time to answer.
-  __device__ void begin(const ListItem& item) {
-    list_ = item.list;
-    count_ = item.count;
-    key_row_ = item.key_row;
-    end_ = item.key_row + item.position + item.rows;
-    next_ = 0;
-    blocks_ = read(0);
-  }
-
-  /// First row of the tile's keys in k and v; kNoKeys at the end of the list and of what the item's rows see.
-  __device__ int32_t row() const { return row_; }
-
-  __device__ void advance() {
-    row_ = kNoKeys;
-    const int number = next_ / kTiles;
-    if (number >= count_) return;
-    const int block = uniform(threadIdx.x % 32 == number % 32 ? blocks_ : 0);
-    const int32_t row = key_row_ + block * kBlockSize + next_ % kTiles * kListKeys;
-    if (row < end_) row_ = row;
-    if (++next_ % (32 * kTiles) == 0) blocks_ = read(number + 1);
-  }
-
- private:
-  /// This lane's of the 32 blocks that begin at number `first`.
-  __device__ int32_t read(int first) const {
-    const int number = first + static_cast<int>(threadIdx.x % 32);
-    return number < count_ ? __ldg(list_ + number) : 0;
-  }
-
-  const int32_t* list_;
-  int32_t count_;
-  int32_t next_;    ///< Tile
-  int32_t blocks_;  ///< This lane's of those around it
-  int32_t key_row_, end_;
-  int32_t row_;
-};
-
-/// One warp. A pair's lists are merged: what both items keep is loaded once.
-template <int kHeadDim, int kBlockSize>
-__device__ void load_listed(SparseShared<kHeadDim>& shared, const CUtensorMap& q_map,
-                            const CUtensorMap& k_map, const CUtensorMap& v_map) {
-  using Shared = SparseShared<kHeadDim>;
-  ptx::prefetch_tensor_map(q_map);
-  ptx::prefetch_tensor_map(k_map);
-  ptx::prefetch_tensor_map(v_map);
-  const auto load_tile = [](bf16* to, const CUtensorMap& map, int head, int row, uint64_t& full) {
-    for (int column = 0; column < kHeadDim; column += kPanel) {
-      ptx::tma_load_3d(to + column * kListKeys, map, column, head, row, full);
-    }
-  };
-
-  const bool leads = threadIdx.x % 32 == 0;
-  uint32_t q_parity[kConsumers] = {};
-  Ring<Shared::kStages> stage;
+/// One thread. Loads each item's q as soon as the consumer is through with its last one; until then L2 has it.
+template <int kHeadDim>
+__device__ void fetch_queries(SparseShared<kHeadDim>& shared, const CUtensorMap& q_map) {
+  uint32_t parity[kListConsumers] = {};
   for (Ring<kWorkSlots> slot;; slot.advance()) {
     ptx::mbarrier_wait(shared.work_full[slot.index], slot.parity);
-    const ListPair& work = shared.work[slot.index];
-    const int kv_head = work.kv_head;
-    if (kv_head == kNoWork) return;
-    KeyCursor<kBlockSize> cursors[kConsumers];
+    const ListTriple& work = shared.work[slot.index];
+    if (work.kv_head == kNoWork) return;
 #pragma unroll
-    for (int i = 0; i < kConsumers; ++i) cursors[i].begin(work.items[i]);
-#pragma unroll
-    for (int i = 0; i < kConsumers; ++i) {
+    for (int i = 0; i < kListConsumers; ++i) {
       const ListItem& item = work.items[i];
       if (item.count == 0) continue;
-      ptx::mbarrier_wait(shared.q_empty[i], q_parity[i] ^ 1);
-      q_parity[i] ^= 1;
-      __syncwarp();
-      if (!leads) continue;
-      ptx::mbarrier_arrive_expect(shared.q_full[i], Shared::kTileBytes);
-      load_tile(shared.q[i], q_map, item.head, item.query_row, shared.q_full[i]);
+      for (int column = 0; column < kHeadDim; column += kPanel) {
+        ptx::tma_prefetch_3d(q_map, column, item.head, item.query_row);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kListConsumers; ++i) {
+      const ListItem& item = work.items[i];
+      if (item.count == 0) continue;
+      ptx::mbarrier_wait_asleep(shared.q_empty[i], parity[i] ^ 1);
+      parity[i] ^= 1;
+      ptx::mbarrier_arrive_expect(shared.q_full[i], SparseShared<kHeadDim>::kTileBytes);
+      load_rows<kHeadDim>(shared.q[i], q_map, item.head, item.query_row, shared.q_full[i]);
     }
     ptx::mbarrier_arrive(shared.work_empty[slot.index]);
-    __syncwarp();
-#pragma unroll
-    for (KeyCursor<kBlockSize>& cursor : cursors) cursor.advance();
-
-    // The next tile of the merged lists, and who keeps it.
-    const auto merge = [&] {
-      Step tile = {min(cursors[0].row(), cursors[1].row()), 0};
-      if (tile.key_row == kNoKeys) return tile;
-#pragma unroll
-      for (int i = 0; i < kConsumers; ++i) {
-        if (cursors[i].row() != tile.key_row) continue;
-        tile.flags |= Step::used_by(i);
-        cursors[i].advance();
-      }
-      return tile;
-    };
-    Step step = merge();
-    Step coming[kReach];
-#pragma unroll
-    for (Step& tile : coming) tile = merge();
-    do {  // a pair without any keys is one empty step
-      const int32_t row = step.key_row;
-      const uint32_t used = step.flags;
-      step = coming[0];
-      uint32_t flags = step.key_row == kNoKeys ? used | Step::kLast : used;
-#pragma unroll
-      for (int i = 0; i < kConsumers; ++i) {
-        uint32_t distance = 0;
-#pragma unroll
-        for (int d = kReach; d > 0; --d) {
-          if ((coming[d - 1].flags & Step::used_by(i)) != 0) distance = d;
-        }
-        flags |= Step::next_used_at(i, distance);
-      }
-#pragma unroll
-      for (int d = 1; d < kReach; ++d) coming[d - 1] = coming[d];
-      coming[kReach - 1] = merge();
-      ptx::mbarrier_wait(shared.empty[stage.index], stage.parity ^ 1);
-      __syncwarp();  // nobody still asks for this phase when the next one ends
-      if (leads) {
-        shared.steps[stage.index] = {row, flags};
-        uint64_t& full = shared.full[stage.index];
-        if (used != 0) {
-          ptx::mbarrier_arrive_expect(full, 2 * Shared::kTileBytes);
-          load_tile(shared.k[stage.index], k_map, kv_head, row, full);
-          load_tile(shared.v[stage.index], v_map, kv_head, row, full);
-        } else {
-          ptx::mbarrier_arrive(full);
-        }
-      }
-      stage.advance();
-    } while (step.key_row != kNoKeys);
   }
 }
 

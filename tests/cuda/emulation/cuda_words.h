@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -30,13 +31,41 @@ inline void __syncwarp(unsigned = ~0U) {
   seer::emulation::ThreadBlock::current().warp_together([](auto&, uint32_t) {}, 0);
 }
 
-inline int __reduce_max_sync(unsigned, int value) {
-  const auto maximum = [](uint32_t(&values)[32], uint32_t) {
-    const auto less = [](uint32_t a, uint32_t b) { return static_cast<int>(a) < static_cast<int>(b); };
-    std::ranges::fill(values, *std::ranges::max_element(values, less));
+/// `combine` of all lanes' values, for all lanes.
+template <typename Combine>
+uint32_t __reduce_emulated(uint32_t value) {
+  const auto reduce = [](uint32_t(&values)[32], uint32_t) {
+    uint32_t all = values[0];
+    for (const uint32_t other : values) all = Combine()(all, other);
+    std::ranges::fill(values, all);
   };
-  return static_cast<int>(
-      *seer::emulation::ThreadBlock::current().warp_together(maximum, static_cast<uint32_t>(value)));
+  return *seer::emulation::ThreadBlock::current().warp_together(reduce, value);
+}
+
+inline int __reduce_max_sync(unsigned, int value) {
+  struct Max {
+    uint32_t operator()(uint32_t a, uint32_t b) { return static_cast<int>(a) < static_cast<int>(b) ? b : a; }
+  };
+  return static_cast<int>(__reduce_emulated<Max>(static_cast<uint32_t>(value)));
+}
+
+inline int __reduce_min_sync(unsigned, int value) {
+  struct Min {
+    uint32_t operator()(uint32_t a, uint32_t b) { return static_cast<int>(a) < static_cast<int>(b) ? a : b; }
+  };
+  return static_cast<int>(__reduce_emulated<Min>(static_cast<uint32_t>(value)));
+}
+
+inline unsigned __reduce_or_sync(unsigned, unsigned value) {
+  return __reduce_emulated<std::bit_or<uint32_t>>(value);
+}
+
+inline int __popc(unsigned value) {
+  return std::popcount(value);
+}
+
+inline int __ffs(int value) {
+  return value == 0 ? 0 : std::countr_zero(static_cast<unsigned>(value)) + 1;
 }
 
 inline int __any_sync(unsigned, int value) {

@@ -27,6 +27,12 @@ inline void mbarrier_arrive_expect(uint64_t& barrier, uint32_t bytes) {
 inline void mbarrier_wait(uint64_t& barrier, uint32_t parity) {
   emulation::mbarrier_wait(barrier, parity);
 }
+inline void mbarrier_wait_asleep(uint64_t& barrier, uint32_t parity) {
+  emulation::mbarrier_wait(barrier, parity);
+}
+inline bool elect_one() {
+  return emulation::ThreadBlock::current().thread() % 32 == 0;
+}
 
 // ---- TMA
 
@@ -36,6 +42,7 @@ inline void tma_load_3d(void* to, const CUtensorMap& map, int32_t x, int32_t y, 
                         uint64_t& barrier) {
   emulation::ThreadBlock::current().copies().start(to, map, x, y, z, barrier);
 }
+inline void tma_prefetch_3d(const CUtensorMap&, int32_t, int32_t, int32_t) {}
 
 // ---- registers of a warp group
 
@@ -94,6 +101,9 @@ inline void wgmma_m64n128k16(float (&d)[64], const uint32_t* a, MatrixDescriptor
   queue_product(d, a, b, false, accumulate);
 }
 inline void wgmma_m64n64k16(float (&d)[32], const uint32_t* a, MatrixDescriptor b, bool accumulate) {
+  queue_product(d, a, b, false, accumulate);
+}
+inline void wgmma_m64n64k16(float (&d)[32], MatrixDescriptor a, MatrixDescriptor b, bool accumulate) {
   queue_product(d, a, b, false, accumulate);
 }
 inline void wgmma_m64n128k16(float (&d)[64], const uint32_t* a, MatrixDescriptor b) {
