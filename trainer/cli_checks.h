@@ -23,6 +23,8 @@ inline const CLI::Validator kPositive =
     number_check("POSITIVE", "a number above 0", [](double x) { return x > 0; });
 inline const CLI::Validator kNotNegative =
     number_check("NONNEGATIVE", "0 or a number above it", [](double x) { return x >= 0; });
+inline const CLI::Validator kShare =
+    number_check("SHARE", "a number above 0, at most 1", [](double x) { return x > 0 && x <= 1; });
 /// As the config's key `threads`.
 inline const CLI::Range kThreads(0, 1024);
 

@@ -124,7 +124,12 @@ std::string model_card(const GateEntryConfig& entry, const ModelConfig& model, c
       "| layers, query heads, kv heads, head_dim | {4}, {5}, {6}, {7} |\n| weights | {8} tensors, {9} |\n\n"
       "{10}\n\n"
       "Files: `attn_gate_weights.safetensors`, {11}, and `config.json`: the base model's, plus the gate's "
-      "keys.\n",
+      "keys.\n\n"
+      "Sequences joined from many documents seldom begin with BOS, so gates may not have met the block that "
+      "such a prompt "
+      "attends to the most: measure them with and without the first block always kept (`seer-train eval "
+      "ppl`, "
+      "`--sink-blocks 1`).\n",
       hub_id(model).value_or(base_model), entry.type, entry.block_size, gate.hidden_size, model.num_layers,
       model.num_heads, model.num_kv_heads, model.head_dim, tensors, entry.export_.dtype, training_note,
       gate.published() ? "the same weights as `attn_gate_weights.pth` for the published inference code"

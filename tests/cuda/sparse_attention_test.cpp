@@ -64,6 +64,9 @@ std::vector<SparseCase> all_cases() {
     }
   }
   const Pack chunks = {{300, {{128, 128}, {256, 44}}}, {77, {{0, 77}}}, {640, {{128, 128}, {512, 128}}}};
+  // Lists of several windows of the Hopper kernel's loader, of sequences whose tiles do not lie on the same rows.
+  const Pack far = {{4294, {{4224, 70}}}};
+  const Pack far_apart = {{64, {{0, 64}}}, {4294, {{4224, 70}}}, {4200, {{4096, 104}}}};
   const Pack small = whole({1, 2, 3, 15, 16, 17, 64, 65, 128, 129, 5, 200});
   for (const int64_t head_dim : {32, 64, 128, 256}) {
     for (const int64_t block : {64, 128}) {
@@ -76,6 +79,11 @@ std::vector<SparseCase> all_cases() {
       add({name + "diagonal", 3, 3, head_dim, whole({300, 20}), block}, Lists::kDiagonal);
       // One consumer's run of steps is longer than the ring.
       add({name + "disjoint", 4, 2, head_dim, whole({2100}), block}, Lists::kDisjoint);
+      for (const Lists lists : {Lists::kAll, Lists::kRandom, Lists::kDisjoint})
+        add({name + "far", 2, 1, head_dim, far, block}, lists);
+      add({name + "far_heads", 6, 1, head_dim, far, block}, Lists::kSomeHeads);
+      for (const Lists lists : {Lists::kAll, Lists::kRandom})
+        add({name + "far_apart", 2, 1, head_dim, far_apart, block}, lists);
       add({name + "some_heads", 6, 2, head_dim, whole({600, 70}), block}, Lists::kSomeHeads);
       add({name + "mqa", 8, 1, head_dim, whole({500}), block});
       add({name + "mha", 3, 3, head_dim, whole({500}), block});

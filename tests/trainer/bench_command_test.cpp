@@ -35,6 +35,7 @@ TEST(BenchCommand, RefusesGpuOptionsBeforeItLooksForAGpu) {
   expect_refusal(seer_train({"bench", "gemm", "--model-config", "/no/such/config.json"}), kUsage,
                  {"--model-config"});
   expect_refusal(seer_train({"bench", "step", "--gates", "17"}), kUsage, {"--gates"});
+  expect_refusal(seer_train({"bench", "sparse", "--density", "0.1,0"}), kUsage, {"--density", "above 0"});
 }
 
 /// What `bench sparse` is told to take its lists from, in a scratch folder.
@@ -92,10 +93,10 @@ TEST_F(BenchOfGates, RefusesPathsThatAreNotThere) {
 TEST_F(BenchOfGates, RefusesBeforeItLooksForAGpu) {
   expect_refusal(bench_of_all({"--layers", "0,4"}), kUsage, {"--layers 4", "0 to 3"});
   expect_refusal(bench_of_all({"--layers", "-1"}), kUsage, {"--layers"});
+  expect_refusal(bench_of_all({"--layers", "0,1,0"}), kUsage, {"layer 0 is named more than once"});
   expect_refusal(bench_of_all({"--layers-at-once", "3"}), kUsage, {"--layers-at-once 3", "4 layers"});
   expect_refusal(bench_of_all({"--layers-at-once", "2", "--layers", "1"}), kUsage,
                  {"--layers-at-once 2", "1 layers"});
-  expect_refusal(bench_of_all({"--density", "0"}), kUsage, {"--density 0"});
   expect_refusal(bench_of_all({"--seq", "1"}), kUsage, {"--seq 1", "at least 2"});
   const auto tokens =
       seer_train({"tokenize", "--tokenizer", kNano.string(), "--count", "Call me Ishmael.\n"});
@@ -124,6 +125,15 @@ TEST(BenchCommand, SaysHowToStartSeveralRanks) {
   expect_refusal(seer_train({"bench", "ranks", "--modes", "alone,sharded"}), kUsage, {"--modes"});
 }
 
+TEST(BenchCommand, RefusesAReportThatCannotBeWrittenBeforeItMeasures) {
+  const TempDir folder;
+  const std::string report = (folder / "none" / "report.json").string();
+  for (const char* bench : {"attention", "sparse", "gemm", "step", "ranks", "comm"}) {
+    SCOPED_TRACE(bench);
+    expect_refusal(seer_train({"bench", bench, "--json", report}), kUsage, {"--json", "no folder"});
+  }
+}
+
 TEST(BenchCommand, SaysWhatAGpuBenchLacks) {
   const TempDir folder;
   const fs::path report = folder / "report.json";
@@ -131,7 +141,7 @@ TEST(BenchCommand, SaysWhatAGpuBenchLacks) {
   for (const char* bench : {"attention", "sparse", "gemm", "step"}) {
     SCOPED_TRACE(bench);
     const ProcessResult result = seer_train({"bench", bench, "--json", report.string()});
-    expect_refusal(result, kFailure, {});
+    expect_refusal(result, kFailure, {std::string("bench ") + bench});
     EXPECT_THAT(result.err, kNoGpu);
     EXPECT_THAT(result.out, IsEmpty());
     EXPECT_FALSE(fs::exists(report));

@@ -13,6 +13,7 @@
 #include "trainer/bench/commands.h"
 #include "trainer/bench/cudnn_peer.h"
 #include "trainer/bench/report.h"
+#include "trainer/bench/require_gpu.h"
 #include "trainer/plan_backend.h"
 #include "trainer/table.h"
 
@@ -172,6 +173,7 @@ class AttentionBench {
 
 int bench_attention_command(const BenchAttentionOptions& options) {
   check_heads(options);
+  require_gpu("attention");
   AttentionBench(options).run();
   return 0;
 }

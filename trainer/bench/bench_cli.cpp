@@ -12,12 +12,22 @@
 #include "trainer/bench/commands.h"
 #include "trainer/cli_checks.h"
 #include "trainer/launch_flags.h"
+#include "trainer/output_path.h"
 #include "trainer/run_config.h"
 
 namespace seer {
 namespace {
 
 using Action = std::function<int()>;
+
+/// `run`, once it is known that the figures can be written: a measurement takes minutes.
+template <typename Options>
+Action measure(const std::shared_ptr<Options>& options, int (*run)(const Options&)) {
+  return [=] {
+    check_output_path("--json", options->json);
+    return run(*options);
+  };
+}
 
 /// Returns those that say a shape.
 std::vector<CLI::Option*> add_attention_flags(CLI::App& command, AttentionBenchOptions& options) {
@@ -57,7 +67,7 @@ void add_bench_attention(CLI::App& bench, Action& action) {
   const auto options = std::make_shared<BenchAttentionOptions>();
   auto* command = bench.add_subcommand("attention", "On one GPU: attention with its target beside cuDNN's");
   add_attention_flags(*command, *options);
-  command->callback([=, &action] { action = [=] { return bench_attention_command(*options); }; });
+  command->callback([=, &action] { action = measure(options, bench_attention_command); });
 }
 
 void add_bench_sparse(CLI::App& bench, Action& action) {
@@ -67,7 +77,7 @@ void add_bench_sparse(CLI::App& bench, Action& action) {
   command
       ->add_option("--density", options->densities, "Share of the blocks that is kept, one or more: 0.1,0.3")
       ->delimiter(',')
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(kShare);
   const std::vector<CLI::Option*> shape = add_attention_flags(*command, *options);
   command->add_option("--model", options->model, "Folder of a model whose q, k and v are taken")
       ->check(CLI::ExistingDirectory);
@@ -79,13 +89,14 @@ void add_bench_sparse(CLI::App& bench, Action& action) {
       ->delimiter(',')
       ->check(kNotNegative);
   command
-      ->add_option("--layers-at-once", options->layers_at_once,
-                   "Layers measured as the heads of one: 4 of 8 heads make one of 32")
+      ->add_option(
+          "--layers-at-once", options->layers_at_once,
+          "Layers measured as the heads of one, a divisor of their number: 4 of 8 heads make one of 32")
       ->check(kPositive);
   command->callback([=, &action] {
     action = [=] {
       check_gate_flags(*options, shape);
-      return bench_sparse_command(*options);
+      return measure(options, bench_sparse_command)();
     };
   });
 }
@@ -99,7 +110,7 @@ void add_bench_gemm(CLI::App& bench, Action& action) {
   command->add_option("--rows", options->rows, "Tokens")->check(kPositive);
   command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(kPositive);
   command->add_option("--json", options->json, "File for the figures");
-  command->callback([=, &action] { action = [=] { return bench_gemm_command(*options); }; });
+  command->callback([=, &action] { action = measure(options, bench_gemm_command); });
 }
 
 void add_bench_step(CLI::App& bench, Action& action) {
@@ -122,7 +133,7 @@ void add_bench_step(CLI::App& bench, Action& action) {
       ->check(CLI::Range(int64_t{1}, static_cast<int64_t>(kMaxGates)));
   command->add_option("--steps", options->steps, "Timed steps; the median counts")->check(kPositive);
   command->add_option("--json", options->json, "File for the figures");
-  command->callback([=, &action] { action = [=] { return bench_step_command(*options); }; });
+  command->callback([=, &action] { action = measure(options, bench_step_command); });
 }
 
 void add_bench_ranks(CLI::App& bench, Action& action, const std::vector<std::string>& arguments) {
@@ -153,6 +164,7 @@ void add_bench_ranks(CLI::App& bench, Action& action, const std::vector<std::str
   command->add_option("--json", options->json, "File for the figures");
   command->callback([options, &action, &arguments] {
     action = [options, &arguments] {
+      check_output_path("--json", options->json);
       if (options->gpus.empty()) return bench_ranks_command(*options);
       RunConfig config;
       config.device = "cuda";
@@ -189,6 +201,7 @@ void add_bench_comm(CLI::App& bench, Action& action, const std::vector<std::stri
   command->add_option("--json", options->json, "File for the figures");
   command->callback([options, &action, &arguments] {
     action = [options, &arguments] {
+      check_output_path("--json", options->json);
       if (!options->launch.any()) return bench_comm_command(*options);
       RunConfig config;
       config.device = options->device;

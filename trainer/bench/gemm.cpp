@@ -11,6 +11,7 @@
 #include "src/ops/layout_tables.h"
 #include "trainer/bench/commands.h"
 #include "trainer/bench/report.h"
+#include "trainer/bench/require_gpu.h"
 #include "trainer/table.h"
 
 namespace seer {
@@ -292,6 +293,7 @@ class GemmBench {
 }  // namespace
 
 int bench_gemm_command(const BenchGemmOptions& options) {
+  require_gpu("gemm");
   GemmBench(options).run();
   return 0;
 }

@@ -16,6 +16,7 @@
 #include "trainer/bench/commands.h"
 #include "trainer/bench/cudnn_peer.h"
 #include "trainer/bench/report.h"
+#include "trainer/bench/require_gpu.h"
 #include "trainer/bench/sparse_bounds.h"
 #include "trainer/bench/sparse_gates.h"
 #include "trainer/table.h"
@@ -292,7 +293,7 @@ class SparseBench {
     if (work.density > 0) {
       const SparseBounds bounds({.density = work.density,
                                  .kept = work.kept,
-                                 .pairs_share = work.shared && options_.num_heads > options_.num_kv_heads,
+                                 .sharers = work.shared ? options_.num_heads / options_.num_kv_heads : 1,
                                  .block_size = options_.block_size,
                                  .head_dim = options_.head_dim,
                                  .dense_ms = dense_ms},
@@ -322,6 +323,7 @@ class SparseBench {
 int bench_sparse_command(const BenchSparseOptions& options) {
   if (!options.model.empty()) return bench_sparse_gates(options);
   check_heads(options);
+  require_gpu("sparse");
   SparseBench(options).run();
   return 0;
 }

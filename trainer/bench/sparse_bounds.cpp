@@ -13,6 +13,18 @@ namespace {
 
 constexpr int64_t kProductSize = 8192;  ///< Rows, columns and depth
 
+/// How often a block is loaded for each of the `sharers` heads that keep it, where three heads at a time load once, whichever
+/// block row they are of.
+double loads_a_head(int64_t sharers) {
+  constexpr int64_t kTogether = 3;
+  int64_t loads = 0;
+  for (int64_t row = 0; row < kTogether; ++row) {  // then the pattern repeats
+    const int64_t first = row * sharers;
+    loads += (first + sharers - 1) / kTogether - first / kTogether + 1;
+  }
+  return static_cast<double>(loads) / static_cast<double>(kTogether * sharers);
+}
+
 }  // namespace
 
 SparseRulers measure_rulers(cuda::GpuTimer& timer, int64_t tokens, int64_t head_dim) {
@@ -28,7 +40,7 @@ SparseBounds::SparseBounds(const SparseShare& share, const SparseRulers& rulers)
   const auto head_dim = static_cast<double>(share.head_dim);
   matrix_ms_ = share.kept * 4 * block * block * head_dim / (1e9 * rulers.product_tflops);
   l2_ms_ =
-      share.kept * 4 * block * head_dim / (share.pairs_share ? 2 : 1) / (1e6 * rulers.tile_read_gb_per_s);
+      share.kept * 4 * block * head_dim * loads_a_head(share.sharers) / (1e6 * rulers.tile_read_gb_per_s);
   floor_ms_ = std::max(matrix_ms_, l2_ms_);
 }
 

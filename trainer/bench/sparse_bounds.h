@@ -3,7 +3,8 @@
 //   density x dense  the price of a perfect sparse kernel
 //   matrix floor     the kept blocks' FLOPs at the rate of a large product of cuBLASLt's
 //   L2 floor         the kept blocks' K and V, every head's for itself, at the rate of tile reads from a working set of one
-//                    kv head's K and V; half of it where all query heads of a group keep the same blocks
+//                    kv head's K and V; where all query heads of a group keep the same blocks, once for those of three that
+//                    follow each other, as the Hopper kernel shares them: half of it for groups of four
 #pragma once
 
 #include <string>
@@ -24,10 +25,9 @@ SparseRulers measure_rulers(cuda::GpuTimer& timer, int64_t tokens, int64_t head_
 
 /// One sparse attention, or the sum of several.
 struct SparseShare {
-  double density = 0;  ///< Kept blocks / visible blocks
-  double kept = 0;     ///< Blocks, of all rows and heads
-  bool pairs_share =
-      false;  ///< Two query heads always keep the same blocks, which are then loaded once for both.
+  double density = 0;   ///< Kept blocks / visible blocks
+  double kept = 0;      ///< Blocks, of all rows and heads
+  int64_t sharers = 1;  ///< Query heads that keep the same blocks
   int64_t block_size = 0;
   int64_t head_dim = 0;
   double dense_ms = 0;

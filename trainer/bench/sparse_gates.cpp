@@ -1,6 +1,6 @@
 // Block-sparse attention over the blocks that trained gates keep, in the layers of a model that reads a text: beside dense
 // attention on the same q, k and v, in turn, layer by layer. Heads of a group keep some of the same blocks, which the kernel
-// may load once for two of them: a time can lie below the L2 floor (sparse_bounds.h).
+// may load once for several of them: a time can lie below the L2 floor (sparse_bounds.h).
 #include "trainer/bench/sparse_gates.h"
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include "src/core/error.h"
 #include "src/core/log.h"
 #include "trainer/bench/report.h"
+#include "trainer/bench/require_gpu.h"
 #include "trainer/bench/sparse_bounds.h"
 #include "trainer/eval/gate_attention.h"
 #include "trainer/eval/held_out.h"
@@ -123,6 +124,7 @@ class SparseGatesBench {
                                       }});
       pass.run(std::span(inputs_.text).first(tokens));
     }
+    SEER_CHECK(group.empty(), "{} layers at once: some are left over", options_.layers_at_once);
     const std::unique_ptr<Queue> queue = model_.backend().make_queue("rulers");
     cuda::GpuTimer timer = timer_on(*queue);
     const SparseRulers rulers = measure_rulers(timer, tokens, options_.head_dim);
@@ -217,7 +219,9 @@ class SparseGatesBench {
 }  // namespace
 
 int bench_sparse_gates(const BenchSparseOptions& options) {
-  SparseGatesBench(options, Inputs(options)).run();
+  Inputs inputs(options);
+  require_gpu("sparse");
+  SparseGatesBench(options, std::move(inputs)).run();
   return 0;
 }
 

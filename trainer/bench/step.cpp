@@ -19,6 +19,7 @@
 #include "trainer/bench/attention_problem.h"
 #include "trainer/bench/commands.h"
 #include "trainer/bench/report.h"
+#include "trainer/bench/require_gpu.h"
 #include "trainer/memory_plan.h"
 #include "trainer/plan_backend.h"
 #include "trainer/read_speed.h"
@@ -395,6 +396,7 @@ class StepBench {
 }  // namespace
 
 int bench_step_command(const BenchStepOptions& options) {
+  require_gpu("step");
   StepBench(options).run();
   return 0;
 }

@@ -9,10 +9,10 @@
 #include "src/io/json_file.h"
 #include "trainer/eval/calibration.h"
 #include "trainer/eval/commands.h"
-#include "trainer/eval/output_path.h"
 #include "trainer/eval/provenance.h"
 #include "trainer/eval/recall_pass.h"
 #include "trainer/gates_folder.h"
+#include "trainer/output_path.h"
 #include "trainer/table.h"
 
 namespace seer {
@@ -60,7 +60,8 @@ Range range_of(const std::vector<std::vector<double>>& by_head) {
 
 int calibrate_command(const CalibrateOptions& options) {
   if ((options.target.density > 0) == (options.target.recall > 0))
-    fail_usage("calibrate needs --density or --recall, one of the two");
+    fail_usage("calibrate needs one of --density and --recall{}",
+               options.target.density > 0 ? ", not both" : "");
   if (options.model.gates.empty())
     fail_usage("calibrate needs --gates: the folder whose thresholds it finds");
   check_output_path("--to", options.to);

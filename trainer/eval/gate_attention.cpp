@@ -12,6 +12,8 @@ void check_layers(const std::vector<int64_t>& layers, const ModelConfig& model) 
   for (const int64_t layer : layers) {
     if (layer < 0 || layer >= model.num_layers)
       fail_usage("--layers {}: the model has layers 0 to {}", layer, model.num_layers - 1);
+    if (std::count(layers.begin(), layers.end(), layer) > 1)
+      fail_usage("--layers: layer {} is named more than once", layer);
   }
 }
 

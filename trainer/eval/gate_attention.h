@@ -46,7 +46,7 @@ class GateAttentionPass {
   ForwardPass pass_;  // last: it plans by calling visit()
 };
 
-/// Throws a usage Error naming --layers for one that `model` does not have.
+/// Throws a usage Error naming --layers for one that `model` does not have, or that is there twice.
 void check_layers(const std::vector<int64_t>& layers, const ModelConfig& model);
 
 }  // namespace seer

@@ -6,6 +6,7 @@
 #include "data/tasks/longbench.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "trainer/eval/plans.h"
 #include "trainer/eval/task_output.h"
 #include "trainer/eval/task_setup.h"
 
@@ -52,6 +53,7 @@ int eval_longbench_command(const EvalLongBenchOptions& options) {
   constexpr int64_t kTemplateTokens = 256;
   EvalModel model(options.model, most_prompt + kTemplateTokens + longest_answer);
   Generator generator(model, methods_of(contenders));
+  hint_at_bos(tokenizer.get(), plans_of(contenders));
   const StopSignal stop(0, "answer");
   std::vector<ContenderScores> scores(contenders.size());
   for (const std::string& name : names) {

@@ -7,9 +7,9 @@
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
 #include "trainer/eval/commands.h"
-#include "trainer/eval/output_path.h"
 #include "trainer/eval/perplexity.h"
 #include "trainer/eval/plans.h"
+#include "trainer/output_path.h"
 
 namespace seer {
 namespace {
@@ -28,21 +28,14 @@ std::vector<AttentionPlan> plans_of_flags(const EvalPerplexityOptions& options, 
 /// What makes good gates look bad.
 void give_hints(const EvalModel& model, const std::vector<AttentionPlan>& plans,
                 const std::vector<int64_t>& lengths) {
-  const bool has_bos = model.tokenizer() != nullptr && model.tokenizer()->bos_id();
-  for (const AttentionPlan& plan : plans) {
-    if (has_bos && plan.method->kind == ScoringMethod::Kind::kGate && plan.rule.sink_blocks == 0) {
-      log::info(
-          "windows begin with BOS, which gates trained on joined sequences have seldom met: --sink-blocks 1 "
-          "keeps it");
-      break;
-    }
-  }
+  hint_at_bos(model.tokenizer(), plans);
   for (const int64_t length : lengths) {
     const int64_t blocks = ceil_div(length, model.block_size());
     for (const AttentionPlan& plan : plans) {
       const SelectionRule& rule = plan.rule;
       const bool counts = rule.by == SelectBy::kNzRatio || rule.by == SelectBy::kTokenBudget;
-      if (!plan.values.empty() || !counts || blocks == 1) continue;
+      const bool more = rule.sink_blocks > 0 || rule.local_blocks > 0 || rule.min_blocks > 1;
+      if (!plan.values.empty() || !counts || more || blocks == 1) continue;
       if (blocks_a_row(rule.by, rule.value, blocks, model.block_size()) == 1) {
         log::warn("{} keeps one block a row at {} tokens: there is no choice to measure", rule_text(plan),
                   length);

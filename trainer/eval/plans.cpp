@@ -1,9 +1,11 @@
 #include "trainer/eval/plans.h"
 
+#include <algorithm>
 #include <optional>
 #include <span>
 
 #include "src/core/error.h"
+#include "src/core/log.h"
 #include "src/io/checksum.h"
 #include "src/sparse/sparse_layer.h"
 #include "trainer/gates_folder.h"
@@ -129,6 +131,17 @@ std::vector<AttentionPlan> plans_of(const EvalModelOptions& model, const ModelCo
   for (const std::string& method : methods) planner.add(method);
   for (const std::string& method : besides) planner.add_if_it_has_a_rule(method);
   return planner.take();
+}
+
+void hint_at_bos(const Tokenizer* tokenizer, const std::vector<AttentionPlan>& plans) {
+  if (tokenizer == nullptr || !tokenizer->bos_id()) return;
+  const bool any = std::any_of(plans.begin(), plans.end(), [](const AttentionPlan& plan) {
+    return plan.method && plan.method->kind == Kind::kGate && plan.rule.sink_blocks == 0;
+  });
+  if (any)
+    log::info(
+        "texts begin with BOS, which gates trained on joined sequences have seldom met: --sink-blocks 1 "
+        "keeps it");
 }
 
 AttentionPlan one_plan_of(const EvalModelOptions& model, const ModelConfig& config,

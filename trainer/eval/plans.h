@@ -20,6 +20,10 @@ std::vector<AttentionPlan> plans_of(const EvalModelOptions& model, const ModelCo
 AttentionPlan one_plan_of(const EvalModelOptions& model, const ModelConfig& config,
                           const SelectionFlags& selection, const std::string& method);
 
+/// Says so where gates choose among blocks of texts that begin with BOS, and the first block is not kept whatever its score:
+/// what makes good gates look bad.
+void hint_at_bos(const Tokenizer* tokenizer, const std::vector<AttentionPlan>& plans);
+
 /// "nz_ratio 0.1, sink 1", or "threshold by head 85c75f3b": different plans of a method have different texts.
 std::string rule_text(const AttentionPlan& plan);
 

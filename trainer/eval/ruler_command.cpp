@@ -9,6 +9,7 @@
 #include "data/tasks/ruler_file.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "trainer/eval/plans.h"
 #include "trainer/eval/task_output.h"
 #include "trainer/eval/task_setup.h"
 
@@ -156,6 +157,7 @@ int eval_ruler_command(const EvalRulerOptions& options) {
   // Files of RULER's scripts were made by other tokenizers' counts: they may be a little longer here.
   EvalModel model(options.model, options.data.empty() ? longest : longest + longest / 4 + 1024);
   Generator generator(model, methods_of(contenders));
+  hint_at_bos(tokenizer.get(), plans_of(contenders));
   const StopSignal stop(0, "answer");
   std::vector<RulerScores> all;
   for (const int64_t length : options.lengths) {

@@ -46,6 +46,8 @@ GateAttention SideBySide::take() {
 }
 
 void SideBySide::plan(const GateAttention& layer) {
+  SEER_CHECK(layer.dense.layout->segments.host.size() == 1, "{} sequences side by side",
+             layer.dense.layout->segments.host.size());
   const auto wide = [&](ConstTensor x) {
     return make(x.dtype(), Shape{x.dim(0), layers_ * x.dim(1), x.dim(2)});
   };

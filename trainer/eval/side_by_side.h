@@ -14,9 +14,10 @@ class SideBySide {
   /// `backend` must outlive it.
   SideBySide(Backend& backend, int64_t layers) : backend_(backend), layers_(layers) {}
 
-  /// Copies q, k, v and lists. All layers must be of one pass.
+  /// Copies q, k, v and lists. All layers must be of one pass over one sequence: lists of several lie otherwise.
   void add(Queue& queue, const GateAttention& layer);
   bool complete() const { return count_ == layers_; }
+  bool empty() const { return count_ == 0; }
   /// All layers added since the last call: `layer` is the first one's, sums are over all. Valid until the next add().
   GateAttention take();
 

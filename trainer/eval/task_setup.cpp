@@ -9,9 +9,9 @@
 #include "src/core/log.h"
 #include "src/io/atomic_file.h"
 #include "src/io/json_file.h"
-#include "trainer/eval/output_path.h"
 #include "trainer/eval/plans.h"
 #include "trainer/eval/provenance.h"
+#include "trainer/output_path.h"
 #include "trainer/train_loop.h"
 
 namespace seer {
@@ -60,6 +60,13 @@ std::vector<Contender> contenders_of(const EvalTaskOptions& options, const Model
   }
   if (contenders.empty()) fail_usage("nothing to run: --no-dense, and neither --gates nor --methods");
   return contenders;
+}
+
+std::vector<AttentionPlan> plans_of(const std::vector<Contender>& contenders) {
+  std::vector<AttentionPlan> plans;
+  plans.reserve(contenders.size());
+  for (const Contender& contender : contenders) plans.push_back(contender.plan);
+  return plans;
 }
 
 std::vector<ScoringMethod> methods_of(const std::vector<Contender>& contenders) {

@@ -20,6 +20,7 @@ nlohmann::ordered_json task_settings(const EvalTaskOptions& options, PromptTempl
 
 /// The dense model first, then every method with every rule.
 std::vector<Contender> contenders_of(const EvalTaskOptions& options, const ModelConfig& config);
+std::vector<AttentionPlan> plans_of(const std::vector<Contender>& contenders);
 std::vector<ScoringMethod> methods_of(const std::vector<Contender>& contenders);
 
 /// "auto": the model's own; `llama` is how the benchmark's published figures write Llama-3's.

@@ -34,8 +34,9 @@ std::string perplexity_headline(const PerplexityLength& length) {
   if (gates.empty()) return "";
   const auto density = [](const PerplexityRow& row) { return row.density; };
   const PerplexityRow& gate = *nearest_density(gates, density);
-  std::string out = fmt::format("At {} tokens, keeping <b>{} %</b> of the attention blocks ",
-                                grouped(length.length), percent(gate.density));
+  std::string out =
+      fmt::format("At {} tokens, keeping <b>{} %</b> of the attention blocks{} ", grouped(length.length),
+                  percent(gate.density), gate.label.empty() ? "" : " (" + escape(gate.label) + ")");
   if (std::isfinite(length.dense_perplexity) && std::isfinite(gate.change)) {
     out += fmt::format("takes perplexity from {} to {} (<b>{}{} %</b>)", fixed(length.dense_perplexity, 2),
                        fixed(gate.perplexity, 2), gate.change > 0 ? "+" : "", percent(gate.change));

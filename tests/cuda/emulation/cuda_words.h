@@ -18,6 +18,11 @@
 #define __launch_bounds__(...)
 #endif
 
+/// One thread block runs at a time.
+#undef __shared__
+#define __shared__ static
+
+#define blockIdx (::seer::emulation::block_index())
 #define threadIdx (uint3{static_cast<unsigned>(::seer::emulation::ThreadBlock::current().thread()), 0, 0})
 
 using std::min;

@@ -14,19 +14,26 @@ struct Work {
   uint64_t blocks_to_come = 0;
 };
 Work work;
+uint3 running{};
 
 }  // namespace
+
+uint3 block_index() {
+  return running;
+}
 
 LaunchSettings& launch_settings() {
   static LaunchSettings settings;
   return settings;
 }
 
-void run_grid(unsigned blocks, int threads, uint32_t shared_bytes, const std::function<void()>& kernel) {
+void run_grid(dim3 blocks, int threads, uint32_t shared_bytes, const std::function<void()>& kernel) {
   const LaunchSettings& settings = launch_settings();
   work = {};
-  for (unsigned number = 0; number < blocks; ++number) {
-    work.blocks_to_come = blocks - 1 - number;
+  const unsigned count = blocks.x * blocks.y;
+  for (unsigned number = 0; number < count; ++number) {
+    running = {number % blocks.x, number / blocks.x, 0};
+    work.blocks_to_come = count - 1 - number;
     work.left.insert(work.left.begin(), work.passed_over.begin(), work.passed_over.end());
     work.passed_over.clear();
     const uint64_t seed = Rng(settings.seed).fork(number).next();

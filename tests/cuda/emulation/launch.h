@@ -22,13 +22,16 @@ struct LaunchSettings {
 LaunchSettings& launch_settings();
 
 /// Throws Error if the kernel does what it must not, naming seed and pace.
-void run_grid(unsigned blocks, int threads, uint32_t shared_bytes, const std::function<void()>& kernel);
+void run_grid(dim3 blocks, int threads, uint32_t shared_bytes, const std::function<void()>& kernel);
 
 template <typename... Parameters>
-void launch(void (*kernel)(Parameters...), unsigned blocks, int threads, uint32_t shared_bytes, cudaStream_t,
+void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, uint32_t shared_bytes, cudaStream_t,
             const std::type_identity_t<std::remove_const_t<Parameters>>&... arguments) {
   run_grid(blocks, threads, shared_bytes, [&] { kernel(arguments...); });
 }
+
+/// Of the thread block that runs.
+uint3 block_index();
 
 /// What `extern __shared__` names.
 unsigned char* shared_memory();

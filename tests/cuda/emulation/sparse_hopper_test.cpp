@@ -4,6 +4,7 @@
 //
 // SEER_EMULATION_RUNS=100 runs every case under so many schedules instead of kRuns, SEER_EMULATION_FIRST says which is
 // the first: what a failure names. --gtest_filter picks cases.
+#include <cmath>
 #include <cstdlib>
 #include <string>
 
@@ -33,6 +34,9 @@ std::vector<NumberedCase> all_cases() {
     cases.back().attention.name += "_" + name_of(lists);
   };
   const Pack chunks = {{300, {{128, 128}, {256, 44}}}, {77, {{0, 77}}}, {640, {{512, 128}}}};
+  // Lists of several windows of 32 tiles, of sequences whose tiles do not lie on the same rows.
+  const Pack far = {{4294, {{4224, 70}}}};
+  const Pack far_apart = {{64, {{0, 64}}}, {4294, {{4224, 70}}}, {4200, {{4096, 104}}}};
   for (const int64_t head_dim : {64, 128}) {
     for (const int64_t block : {64, 128}) {
       const std::string name = fmt::format("d{}_b{}_", head_dim, block);
@@ -46,8 +50,11 @@ std::vector<NumberedCase> all_cases() {
       add({name + "mha", 3, 3, head_dim, whole({200, 20}), block}, Lists::kDiagonal);
       // One consumer's run of steps is longer than the ring.
       add({name + "long", 2, 1, head_dim, whole({1300}), block}, Lists::kDisjoint);
-      // Lists of more blocks than a warp holds at a time.
-      add({name + "far", 2, 1, head_dim, {{4294, {{4224, 70}}}}, block}, Lists::kAll);
+      for (const Lists lists : {Lists::kAll, Lists::kRandom, Lists::kDisjoint})
+        add({name + "far", 2, 1, head_dim, far, block}, lists);
+      add({name + "far_heads", 6, 1, head_dim, far, block}, Lists::kSomeHeads);
+      for (const Lists lists : {Lists::kAll, Lists::kRandom})
+        add({name + "far_apart", 2, 1, head_dim, far_apart, block}, lists);
       add({name + "some_heads", 6, 2, head_dim, whole({200, 70}), block}, Lists::kSomeHeads);
       add({name + "r7", 7, 1, head_dim, whole({200}), block}, Lists::kShared);
       add({name + "range", 12, 3, head_dim, whole({150, 70}), block, Content::kRandom, 3, 7});
@@ -81,6 +88,24 @@ TEST_P(EmulatedSparseAttention, MatchesFp64UnderEverySchedule) {
 
 INSTANTIATE_TEST_SUITE_P(All, EmulatedSparseAttention, testing::ValuesIn(all_cases()),
                          [](const auto& test) { return test.param.attention.name; });
+
+/// A row of NaN is NaN; its neighbours, which share a warp and its decisions with it, keep their bits.
+TEST(EmulatedSparseAttentionNan, StaysInItsRow) {
+  for (const int64_t block : {64, 128}) {
+    const SparseCase c{{"", 2, 1, 64, whole({200}), block, Content::kGrowing}, Lists::kAll};
+    AttentionProblem problem = problem_of(c.attention);
+    const Values clean = run_emulated(c, problem, 0, 2, run_number(0));
+    constexpr int64_t kRow = 2 * 133 + 1;  // of [tokens, heads]
+    for (int64_t i = 0; i < 64; ++i) problem.q[kRow * 64 + i] = std::nan("");
+    const Values output = run_emulated(c, problem, 0, 2, run_number(0));
+    for (int64_t at = 0; at < std::ssize(output); ++at) {
+      if (at / 64 == kRow)
+        ASSERT_TRUE(std::isnan(output[at])) << at;
+      else
+        ASSERT_EQ(output[at], clean[at]) << at;
+    }
+  }
+}
 
 /// What a head is computed together with changes no bit of it.
 TEST(EmulatedSparseAttentionRange, HeadsAloneGiveTheSameBits) {

@@ -281,6 +281,9 @@ TEST_F(EvalCommand, SaysWhatMakesGatesLookBad) {
   const ProcessResult fine =
       perplexity({"--seq", "128", "--density", "0.5", "--methods", "gate", "--sink-blocks", "1"});
   EXPECT_THAT(fine.err, testing::Not(AnyOf(HasSubstr("--sink-blocks"), HasSubstr("one block a row"))));
+  const ProcessResult two =
+      perplexity({"--seq", "128", "--density", "0.1", "--methods", "gate", "--sink-blocks", "1"});
+  EXPECT_THAT(two.err, testing::Not(HasSubstr("one block a row"))) << "the first block as well";
 }
 
 TEST_F(EvalCommand, DefaultMethodsAreThoseThatCanFollowTheRule) {
@@ -357,9 +360,9 @@ TEST_F(EvalCommand, RefusesThresholdsOfTheWrongShape) {
 }
 
 TEST_F(EvalCommand, CalibrateRefuses) {
-  expect_refusal(run({"calibrate"}, {"--seq", "128"}), kUsage, {"--density or --recall"});
+  expect_refusal(run({"calibrate"}, {"--seq", "128"}), kUsage, {"one of --density and --recall"});
   expect_refusal(run({"calibrate"}, {"--seq", "128", "--density", "0.1", "--recall", "0.9"}), kUsage,
-                 {"one of the two"});
+                 {"--density and --recall, not both"});
   expect_refusal(run({"calibrate"}, {"--seq", "128", "--density", "0.1"}, ""), kUsage, {"--gates"});
 }
 

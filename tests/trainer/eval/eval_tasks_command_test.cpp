@@ -44,6 +44,7 @@ TEST_F(EvalTasks, RulerIsAnsweredOnce) {
   write_random_gates(path("gates"), nano_model());
   const ProcessResult first = ruler({"--density", "0.3"});
   expect_success(first);
+  EXPECT_THAT(first.err, HasSubstr("--sink-blocks 1 keeps it"));
   EXPECT_THAT(first.out, AllOf(HasSubstr("1024 tokens"), HasSubstr("dense"), HasSubstr("gate nz_ratio 0.3"),
                                HasSubstr("vt"), HasSubstr("cwe"), HasSubstr("average")));
   const std::string all = answers();

@@ -122,6 +122,19 @@ TEST_F(GenerateCommand, ForcedBlocksGoWithTheConfigsRule) {
   EXPECT_EQ(density({"--dense-layers", "4"}), 1);
 }
 
+TEST_F(GenerateCommand, SaysWhatGatesMayNotHaveMet) {
+  write_random_gates(folder_ / "gates", nano_model());
+  const auto hint = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> flags = {"--prompt", kPrompt, "--density", "0.5"};
+    flags.insert(flags.end(), more.begin(), more.end());
+    return run(flags).err.find("--sink-blocks 1 keeps it") != std::string::npos;
+  };
+  const std::string gates = (folder_ / "gates").string();
+  EXPECT_TRUE(hint({"--gates", gates}));
+  EXPECT_FALSE(hint({"--gates", gates, "--sink-blocks", "1"}));
+  EXPECT_FALSE(hint({"--gates", gates, "--method", "window"}));
+}
+
 TEST_F(GenerateCommand, UsesGatesAsTheirConfigSays) {
   write_random_gates(folder_ / "gates", nano_model());
   std::string prompt;

@@ -134,6 +134,7 @@ TEST(Page, HostileNamesStayText) {
   report.training[0].description = evil;
   Perplexity& perplexity = report.perplexity[0];
   perplexity.model = perplexity.gates = perplexity.data = perplexity.device = perplexity.gate_type = evil;
+  for (PerplexityRow& row : perplexity.lengths[0].rows) row.label = evil;
   perplexity.lengths[0].rows[0].method = evil;
   const std::string page = render_page(report);
   EXPECT_THAT(page, Not(HasSubstr("<script")));
@@ -166,9 +167,11 @@ TEST(Page, SaysWhatIsMissingAndHowToMakeIt) {
 TEST(Page, OpensWithWhatTheGateCostsAndBrings) {
   EXPECT_THAT(
       render_page(full_report()),
-      HasSubstr("At 16,384 tokens, keeping <b>10.0 %</b> of the attention blocks takes perplexity from 19.02 "
-                "to 19.79 (<b>+4.0 %</b>) at <b>4.54×</b> the speed of dense prefill; the kept blocks hold "
-                "<b>82.2 %</b> of the attention mass, the best choice of as many would hold 86.3 %."));
+      HasSubstr(
+          "At 16,384 tokens, keeping <b>10.0 %</b> of the attention blocks (nz_ratio 0.1) takes perplexity "
+          "from 19.02 to 19.79 (<b>+4.0 %</b>) at <b>4.54×</b> the speed of dense prefill; the kept blocks "
+          "hold "
+          "<b>82.2 %</b> of the attention mass, the best choice of as many would hold 86.3 %."));
 }
 
 TEST(Page, ParameterLessResultsDoNotBreakIt) {

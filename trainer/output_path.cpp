@@ -1,4 +1,4 @@
-#include "trainer/eval/output_path.h"
+#include "trainer/output_path.h"
 
 #include <unistd.h>
 
