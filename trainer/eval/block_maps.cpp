@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "src/core/error.h"
-#include "trainer/eval/forward_pass.h"
 
 namespace seer {
 namespace {
@@ -24,9 +23,10 @@ void softmax_rows(std::vector<float>& scores, int64_t blocks) {
 
 class MapCollector {
  public:
-  MapCollector(EvalModel& model, int64_t tokens, const SelectionRule& rule, std::span<const HeadPlace> heads)
+  MapCollector(EvalModel& model, int64_t tokens, const AttentionPlan& plan, std::span<const HeadPlace> heads)
       : model_(model),
-        rule_(rule),
+        plan_(plan),
+        values_(values_of(model, plan)),
         heads_(heads),
         pass_(model.backend(), model.config(), model.weights(), model.gates(),
               {.max_tokens = tokens,
@@ -43,6 +43,13 @@ class MapCollector {
   }
 
  private:
+  static Buffer values_of(EvalModel& model, const AttentionPlan& plan) {
+    const std::unique_ptr<Queue> queue = model.backend().make_queue("values");
+    Buffer values;
+    upload_by_head(model.backend(), *queue, model.config(), plan.values, values);
+    return values;
+  }
+
   void visit(LayerContext& context, const LayerHeads& heads, int64_t layer) {
     const LayerGate gate = model_.gates()->layer(layer);
     BlockScorer scorer(context, {.kind = ScoringMethod::Kind::kGate}, heads, &gate, layer);
@@ -63,7 +70,12 @@ class MapCollector {
     scorer.score(begin, group, scores);
     BlockScorer::ground_truth(context, heads, begin, group, target);
     SelectArgs select{
-        .scores = scores, .layout = heads.blocks, .head_count = group, .rule = rule_, .lists = lists};
+        .scores = scores, .layout = heads.blocks, .head_count = group, .rule = plan_.rule, .lists = lists};
+    if (layer < plan_.dense_layers) {
+      select.rule = {.by = SelectBy::kNzRatio, .value = 1};
+    } else if (values_.data() != nullptr) {
+      select.values = values_of_layer(values_, model_.config(), layer).slice_rows(begin, group);
+    }
     select.workspace = context.arena.bytes(context.backend.select_workspace(select));
     context.backend.select_blocks(context.queue, select);
     if (!collecting_) return;  // planning
@@ -109,7 +121,8 @@ class MapCollector {
   }
 
   EvalModel& model_;
-  SelectionRule rule_;
+  const AttentionPlan plan_;
+  const Buffer values_;
   std::span<const HeadPlace> heads_;
   std::vector<report::BlockMap> maps_;
   bool collecting_ = false;
@@ -150,10 +163,10 @@ std::vector<HeadPlace> parse_heads(const std::string& text, const ModelConfig& m
 }
 
 std::vector<report::BlockMap> compute_block_maps(EvalModel& model, std::span<const int32_t> window,
-                                                 const SelectionRule& rule,
+                                                 const AttentionPlan& plan,
                                                  std::span<const HeadPlace> heads) {
   SEER_CHECK(model.gates() != nullptr, "maps of gates that were not loaded");
-  return MapCollector(model, static_cast<int64_t>(window.size()), rule, heads).run(window);
+  return MapCollector(model, static_cast<int64_t>(window.size()), plan, heads).run(window);
 }
 
 }  // namespace seer

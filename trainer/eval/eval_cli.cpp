@@ -57,11 +57,9 @@ void add_head_flags(CLI::App& command, SelectionFlags& flags) {
       ->check(kNotNegative);
 }
 
-/// `by_default`: the rule where no flag gives one; `several`: whether the command takes more than one;
-/// `by_head`: and layers and heads with ways of their own.
+/// `by_default`: the rule where no flag gives one; `several`: whether the command takes more than one.
 void add_selection_flags(CLI::App& command, SelectionFlags& flags,
-                         const std::string& by_default = kConfigsRule, bool several = true,
-                         bool by_head = true) {
+                         const std::string& by_default = kConfigsRule, bool several = true) {
   command
       .add_option("--density", flags.densities,
                   fmt::format("Share of the blocks to keep (nz_ratio){} (default: {})",
@@ -72,7 +70,7 @@ void add_selection_flags(CLI::App& command, SelectionFlags& flags,
   command.add_option("--token-budget", flags.token_budgets, "Keep so many keys for each row")->delimiter(',');
   command.add_option("--block-top-p", flags.top_p, "Keep the fewest blocks that hold this probability")
       ->delimiter(',');
-  if (by_head) add_head_flags(command, flags);
+  add_head_flags(command, flags);
   command.add_option("--dense-last-rows", flags.dense_last_rows, "So many last block rows keep everything")
       ->check(kNotNegative);
   command.add_flag("--last-block-dense", flags.last_block_dense, "--dense-last-rows 2, as published");
@@ -217,7 +215,7 @@ void add_report(CLI::App& app, Action& action) {
       ->type_name("FILE");
   add_model_flags(*command, options->model, /*required=*/false);
   add_text_flags(*command, options->held_out, /*required=*/false);
-  add_selection_flags(*command, options->selection, kConfigsRule, /*several=*/false, /*by_head=*/false);
+  add_selection_flags(*command, options->selection, kConfigsRule, /*several=*/false);
   command->add_option("--seq", options->length, "Tokens of the text that the maps show")->check(kPositive);
   command->add_option("--gate", options->gate, "Of a run with several gates, the one whose maps are shown");
   command->add_option("--heads", options->heads,

@@ -61,10 +61,10 @@ std::vector<report::BlockMap> maps_of(const ReportOptions& options) {
   const ModelConfig config = load_model_config(opened.model);
   const std::vector<int32_t> text =
       held_out_sequence(options.held_out, config, open_tokenizer(opened.model, config), options.length);
-  const SelectionRule rule = one_plan_of(opened, config, options.selection, "gate").rule;
+  const AttentionPlan plan = one_plan_of(opened, config, options.selection, "gate");
   EvalModel model(opened, options.length);
   const std::vector<HeadPlace> heads = parse_heads(options.heads, model.config());
-  return compute_block_maps(model, text, rule, heads);
+  return compute_block_maps(model, text, plan, heads);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -121,8 +122,30 @@ TEST_F(ReportCommand, DrawsMapsOfChosenHeads) {
   expect_refusal(with_text({"--gate", "fine", "--heads", "9:0"}), 2, {"--heads 9:0", "layers 0 to"});
   expect_refusal(with_text({"--gate", "fine", "--heads", "0-1"}), 2, {"LAYER:HEAD"});
   expect_refusal(with_text({"--gate", "fine", "--density", "0.1,0.2"}), 2, {"one rule"});
-  expect_refusal(with_text({"--gate", "fine", "--dense-layers", "1"}), 2,
-                 {"report has no option --dense-layers"});
+}
+
+/// Which of three maps keep everything.
+TEST_F(ReportCommand, DrawsMapsOfRulesByLayerAndHead) {
+  const auto kept = [](std::vector<std::string> more) {
+    const std::vector<std::string> all = {"report",  path("run"),   "--out",  path("page.html"),
+                                          "--model", path("model"), "--data", path("held_out.npy"),
+                                          "--seq",   "256",         "--gate", "fine",
+                                          "--heads", "0:0,0:1,1:1"};
+    more.insert(more.begin(), all.begin(), all.end());
+    expect_success(seer_train(more));
+    const std::string text = page();
+    std::vector<bool> everything;
+    for (const char* map : {"Layer 0, head 0", "Layer 0, head 1", "Layer 1, head 1"}) {
+      const size_t note = text.find("Keeps ", text.find(map));
+      everything.push_back(text.compare(note, 16, "Keeps 100.0 % of") == 0);
+    }
+    return everything;
+  };
+  EXPECT_THAT(kept({"--density", "0.3"}), ElementsAre(false, false, false));
+  EXPECT_THAT(kept({"--density", "0.3", "--dense-layers", "1"}), ElementsAre(true, true, false));
+  write_file_atomically(path("values.json"),
+                        R"({"rule": "nz_ratio", "values": [[0.2, 1, 0.2, 0.2], [0.2, 1, 0.2, 0.2]]})");
+  EXPECT_THAT(kept({"--values", path("values.json")}), ElementsAre(false, true, true));
 }
 
 TEST_F(ReportCommand, FindsEvaluationsInTheRunAndItsGates) {
