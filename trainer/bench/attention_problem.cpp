@@ -12,13 +12,14 @@ AttentionProblem::AttentionProblem(Backend& backend, Queue& queue, const Attenti
       queue_(queue),
       layout_(BatchLayout::packed(std::vector<int64_t>{0, shape.tokens})),
       blocks_(ScoreLayout::prefill(layout_, shape.block_size)),
-      tables_(backend, LayoutTables::bytes_for(1, 1)) {
+      tables_(backend, LayoutTables::bytes_for(1, 1)),
+      memory_(backend) {
   tables_.upload(backend, queue, layout_);
   tables_.upload(backend, queue, blocks_);
 
   uint64_t seed = 0;
   const auto random = [&](int64_t heads) {
-    const Tensor x = make(DType::kBF16, Shape{shape.tokens, heads, shape.head_dim});
+    const Tensor x = memory_.make(DType::kBF16, Shape{shape.tokens, heads, shape.head_dim});
     cuda::fill_random(static_cast<__nv_bfloat16*>(x.raw()), x.numel(), ++seed, 1.0F,
                       static_cast<cuda::CudaQueue&>(queue).stream());
     return x;
@@ -34,17 +35,12 @@ AttentionProblem::AttentionProblem(Backend& backend, Queue& queue, const Attenti
                   .head_begin = 0,
                   .head_count = shape.num_heads,
                   .scale = 1.0F / std::sqrt(static_cast<float>(shape.head_dim)),
-                  .output = make(DType::kBF16, q.shape()),
-                  .block_log_max = make(DType::kF32, matrices),
+                  .output = memory_.make(DType::kBF16, q.shape()),
+                  .block_log_max = memory_.make(DType::kF32, matrices),
                   .blocks = &blocks_};
-  target_ = make(DType::kF32, matrices);
+  target_ = memory_.make(DType::kF32, matrices);
   const auto workspace = static_cast<int64_t>(backend.attention_workspace(with_maxima_));
-  with_maxima_.workspace = make(DType::kU8, Shape{workspace});
-}
-
-Tensor AttentionProblem::make(DType dtype, const Shape& shape) {
-  buffers_.push_back(backend_.allocate(shape.numel() * size_of(dtype), Memory::kDevice));
-  return buffers_.back().tensor(dtype, shape);
+  with_maxima_.workspace = memory_.make(DType::kU8, Shape{workspace});
 }
 
 AttentionArgs AttentionProblem::maxima_alone() const {

@@ -1,9 +1,8 @@
 // One causal sequence of random q, k and v on a GPU, and the ways the sweep asks for its attention.
 #pragma once
 
-#include <vector>
-
 #include "src/ops/layout_tables.h"
+#include "trainer/device_tensors.h"
 
 namespace seer {
 
@@ -31,14 +30,12 @@ class AttentionProblem {
   void normalise();
 
  private:
-  Tensor make(DType dtype, const Shape& shape);
-
   Backend& backend_;
   Queue& queue_;
   BatchLayout layout_;
   ScoreLayout blocks_;
   LayoutTables tables_;
-  std::vector<Buffer> buffers_;
+  DeviceTensors memory_;
   AttentionArgs with_maxima_;
   Tensor target_;
 };

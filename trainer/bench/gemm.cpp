@@ -12,6 +12,7 @@
 #include "trainer/bench/commands.h"
 #include "trainer/bench/report.h"
 #include "trainer/bench/require_gpu.h"
+#include "trainer/device_tensors.h"
 #include "trainer/table.h"
 
 namespace seer {
@@ -79,32 +80,28 @@ class GemmBench {
   }
 
  private:
-  Tensor make(DType dtype, const Shape& shape) {
-    buffers_.push_back(backend_->allocate(shape.numel() * size_of(dtype), Memory::kDevice));
-    return buffers_.back().tensor(dtype, shape);
-  }
   Tensor random(const Shape& shape) {
-    const Tensor x = make(DType::kBF16, shape);
+    const Tensor x = memory_.make(DType::kBF16, shape);
     cuda::fill_random(static_cast<__nv_bfloat16*>(x.raw()), x.numel(), ++seed_, 1.0F, stream_);
     return x;
   }
   /// A bf16 number is the upper half of an fp32 one: two random ones make a random fp32 number of the same size.
   Tensor random_fp32(const Shape& shape) {
-    const Tensor x = make(DType::kF32, shape);
+    const Tensor x = memory_.make(DType::kF32, shape);
     cuda::fill_random(static_cast<__nv_bfloat16*>(x.raw()), 2 * x.numel(), ++seed_, 1.0F, stream_);
     return x;
   }
 
   /// The backend's own product: cuBLASLt's first choice for the shape, untimed and deterministic.
   cuda::Timing measure_ours(const cuda::GemmShape& shape) {
-    buffers_.clear();
+    memory_.clear();
     const Tensor x = random(Shape{shape.m, shape.k});
     StackedLinear w;
     w.parts = 1;
     w.weight[0] = random(Shape{shape.n, shape.k});
-    const Tensor out = make(DType::kBF16, Shape{shape.m, shape.n});
+    const Tensor out = memory_.make(DType::kBF16, Shape{shape.m, shape.n});
     const auto workspace_bytes = static_cast<int64_t>(backend_->linear_workspace(w));
-    const Tensor workspace = make(DType::kU8, Shape{workspace_bytes});
+    const Tensor workspace = memory_.make(DType::kU8, Shape{workspace_bytes});
     return timer_.measure([&] { backend_->linear(*queue_, x, w, LinearOutput::kStore, out, workspace); });
   }
 
@@ -113,7 +110,7 @@ class GemmBench {
     report_["products"] = Json::array();
     for (const Product& product : products_of(model_)) {
       const cuda::GemmShape shape{options_.rows, product.outputs, product.depth};
-      buffers_.clear();  // the ruler brings its own operands
+      memory_.clear();  // the ruler brings its own operands
       const cuda::GemmCeiling ceiling = cuda::measure_gemm(shape, timer_);
       const cuda::Timing ours = measure_ours(shape);
       const double fraction = ceiling.timing.median_ms / ours.median_ms;
@@ -135,7 +132,7 @@ class GemmBench {
   }
 
   void measure_passes() {
-    buffers_.clear();
+    memory_.clear();
     const cuda::CopyCeiling copy = cuda::measure_copy(kCopyBytes, timer_);
     const std::vector<Pass> passes = prepare_passes();
     std::vector<cuda::GpuTimer::Enqueue> works;
@@ -193,7 +190,7 @@ class GemmBench {
 
     const Tensor x = random(Shape{rows, c.hidden_size});
     const Tensor norm_weight = random(Shape{c.hidden_size});
-    const Tensor normed = make(DType::kBF16, x.shape());
+    const Tensor normed = memory_.make(DType::kBF16, x.shape());
     passes.push_back({"rms_norm", to_string(x.shape()), 2 * bytes_of(x), [=, this] {
                         backend_->rms_norm(*queue_, x, norm_weight, model_.rms_norm_eps, normed);
                       }});
@@ -202,20 +199,20 @@ class GemmBench {
     const Tensor q(qkv.raw(), DType::kBF16, Shape{rows, c.num_heads, c.head_dim}, qkv.row_stride());
     const Tensor k(static_cast<__nv_bfloat16*>(qkv.raw()) + q_size, DType::kBF16,
                    Shape{rows, c.num_kv_heads, c.head_dim}, qkv.row_stride());
-    const Tensor rotated = make(DType::kBF16, q.shape());
+    const Tensor rotated = memory_.make(DType::kBF16, q.shape());
     passes.push_back({"rope of q", to_string(q.shape()), 2 * bytes_of(q), [=, this] {
                         backend_->rope(*queue_, q, rope_->table(), batch_.rows, RopeDirection::kForward,
                                        rotated);
                       }});
 
     const Tensor gate_up = random(Shape{rows, 2 * c.intermediate_size});
-    const Tensor inner = make(DType::kBF16, Shape{rows, c.intermediate_size});
+    const Tensor inner = memory_.make(DType::kBF16, Shape{rows, c.intermediate_size});
     passes.push_back({"swiglu", to_string(gate_up.shape()), bytes_of(gate_up) + bytes_of(inner),
                       [=, this] { backend_->swiglu(*queue_, gate_up, inner); }});
 
     const auto pool = [&](const char* name, const Tensor& heads, PoolSet pools) {
-      const Tensor pooled =
-          make(DType::kF32, Shape{ceil_div(rows, kBlockSize), heads.dim(1), pools.count() * heads.dim(2)});
+      const Tensor pooled = memory_.make(
+          DType::kF32, Shape{ceil_div(rows, kBlockSize), heads.dim(1), pools.count() * heads.dim(2)});
       passes.push_back({name, to_string(heads.shape()), bytes_of(heads) + bytes_of(pooled), [=, this] {
                           backend_->pool_blocks(*queue_, heads, batch_.rows, kBlockSize, 1, pools, pooled);
                         }});
@@ -224,7 +221,7 @@ class GemmBench {
     pool("pool_blocks of k, max min avg", k, {.max = true, .min = true, .avg = true});
 
     const Tensor table = random(Shape{c.vocab_size, c.hidden_size});
-    const Tensor ids = make(DType::kI32, Shape{rows});
+    const Tensor ids = memory_.make(DType::kI32, Shape{rows});
     const Buffer host = backend_->allocate(rows * sizeof(int32_t), Memory::kHostPinned);
     const Tensor host_ids = host.tensor(DType::kI32, ids.shape());
     Rng rng(7);
@@ -233,10 +230,10 @@ class GemmBench {
     }
     backend_->copy(*queue_, host_ids, ids);
     backend_->synchronize(*queue_);
-    const Tensor embedded = make(DType::kBF16, x.shape());
+    const Tensor embedded = memory_.make(DType::kBF16, x.shape());
     passes.push_back({"embed", to_string(x.shape()), 2 * bytes_of(x),
                       [=, this] { backend_->embed(*queue_, ids, table, embedded); }});
-    const Tensor flag = make(DType::kF64, Shape{1});
+    const Tensor flag = memory_.make(DType::kF64, Shape{1});
     passes.push_back({"flag_not_finite", to_string(x.shape()), bytes_of(x),
                       [=, this] { backend_->flag_not_finite(*queue_, x, flag); }});
   }
@@ -256,7 +253,7 @@ class GemmBench {
     const std::string shape = fmt::format("[{}, {}, {}]", heads, segment.blocks, segment.blocks);
 
     const Tensor maxima = random_fp32(matrices);
-    const Tensor target = make(DType::kF32, matrices);
+    const Tensor target = memory_.make(DType::kF32, matrices);
     passes.push_back({"normalise_target", shape,
                       bytes_of(target) + bytes_per_element * visible_elements(0, segment.blocks), [=, this] {
                         backend_->normalise_target(*queue_, maxima, blocks_, blocks_, heads, target);
@@ -267,8 +264,8 @@ class GemmBench {
               .layout = &blocks_,
               .heads = heads,
               .head_count = heads,
-              .losses = make(DType::kF64, Shape{heads})};
-    kl.workspace = make(DType::kU8, Shape{static_cast<int64_t>(backend_->kl_workspace(kl))});
+              .losses = memory_.make(DType::kF64, Shape{heads})};
+    kl.workspace = memory_.make(DType::kU8, Shape{static_cast<int64_t>(backend_->kl_workspace(kl))});
     const double read = 2 * bytes_per_element * visible_elements(segment.first_loss_row, segment.blocks);
     passes.push_back({"kl_loss with gradient", shape, bytes_of(target) + read,
                       [=, this] { backend_->kl_loss(*queue_, kl); }});
@@ -282,7 +279,7 @@ class GemmBench {
   cuda::GpuTimer timer_;
   Json report_;
   uint64_t seed_ = 0;
-  std::vector<Buffer> buffers_;
+  DeviceTensors memory_{*backend_};
   BatchLayout batch_;
   ScoreLayout blocks_;
   std::optional<LayoutTables> batch_tables_;

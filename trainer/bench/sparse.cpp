@@ -19,6 +19,7 @@
 #include "trainer/bench/require_gpu.h"
 #include "trainer/bench/sparse_bounds.h"
 #include "trainer/bench/sparse_gates.h"
+#include "trainer/device_tensors.h"
 #include "trainer/table.h"
 
 namespace seer {
@@ -27,21 +28,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr double kGateDensity = 0.1;
-
-/// Buffers of one sequence length.
-class DeviceTensors {
- public:
-  explicit DeviceTensors(Backend& backend) : backend_(backend) {}
-
-  Tensor make(DType dtype, const Shape& shape) {
-    buffers_.push_back(backend_.allocate(shape.numel() * size_of(dtype), Memory::kDevice));
-    return buffers_.back().tensor(dtype, shape);
-  }
-
- private:
-  Backend& backend_;
-  std::vector<Buffer> buffers_;
-};
 
 /// Something that is timed.
 struct Work {

@@ -110,17 +110,20 @@ class SparseGatesBench {
   void measure(int64_t tokens) {
     layers_.clear();
     std::vector<Measured> measured;
+    const auto add = [&](LayerContext& context, const GateAttention& work) {
+      layers_.push_back(work.layer);
+      measured.push_back(time_layer(context, work));
+    };
     SideBySide group(model_.backend(), options_.layers_at_once);
     {
       GateAttentionPass pass(model_, {.max_tokens = tokens,
                                       .rules = inputs_.rules,
                                       .layers = options_.layers,
                                       .visitor = [&](LayerContext& context, const GateAttention& layer) {
+                                        if (options_.layers_at_once == 1)  // as it lies in the model's memory
+                                          return add(context, layer);
                                         group.add(context.queue, layer);
-                                        if (!group.complete()) return;
-                                        const GateAttention work = group.take();
-                                        layers_.push_back(work.layer);
-                                        measured.push_back(time_layer(context, work));
+                                        if (group.complete()) add(context, group.take());
                                       }});
       pass.run(std::span(inputs_.text).first(tokens));
     }

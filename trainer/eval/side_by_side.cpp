@@ -20,7 +20,7 @@ void copy_rows(Backend& backend, Queue& queue, ConstTensor part, Tensor x, int64
 
 void SideBySide::add(Queue& queue, const GateAttention& layer) {
   SEER_CHECK(!complete(), "take() comes before layer {}", layer.layer);
-  if (buffers_.empty()) plan(layer);
+  if (q_.empty()) plan(layer);
   if (count_ == 0) {
     work_.layer = layer.layer;
     work_.visible = 0;
@@ -49,9 +49,11 @@ void SideBySide::plan(const GateAttention& layer) {
   SEER_CHECK(layer.dense.layout->segments.host.size() == 1, "{} sequences side by side",
              layer.dense.layout->segments.host.size());
   const auto wide = [&](ConstTensor x) {
-    return make(x.dtype(), Shape{x.dim(0), layers_ * x.dim(1), x.dim(2)});
+    return memory_.make(x.dtype(), Shape{x.dim(0), layers_ * x.dim(1), x.dim(2)});
   };
-  const auto tall = [&](ConstTensor x) { return make(x.dtype(), Shape{layers_ * x.dim(0), x.dim(1)}); };
+  const auto tall = [&](ConstTensor x) {
+    return memory_.make(x.dtype(), Shape{layers_ * x.dim(0), x.dim(1)});
+  };
   q_ = wide(layer.dense.q);
   k_ = wide(layer.dense.k);
   v_ = wide(layer.dense.v);
@@ -63,7 +65,7 @@ void SideBySide::plan(const GateAttention& layer) {
   dense.head_count *= layers_;
   dense.output = wide(layer.dense.output);
   const auto bytes = static_cast<int64_t>(backend_.attention_workspace(dense));
-  dense.workspace = make(DType::kU8, Shape{std::max<int64_t>(bytes, 1)});
+  dense.workspace = memory_.make(DType::kU8, Shape{std::max<int64_t>(bytes, 1)});
   for (SparseAttentionArgs& args : work_.sparse) {
     args.q = q_;
     args.k = k_;
@@ -72,13 +74,8 @@ void SideBySide::plan(const GateAttention& layer) {
     args.lists = {.counts = tall(args.lists.counts), .blocks = tall(args.lists.blocks)};
     args.output = dense.output;
     const auto sparse_bytes = static_cast<int64_t>(backend_.sparse_attention_workspace(args));
-    args.workspace = make(DType::kU8, Shape{std::max<int64_t>(sparse_bytes, 1)});
+    args.workspace = memory_.make(DType::kU8, Shape{std::max<int64_t>(sparse_bytes, 1)});
   }
-}
-
-Tensor SideBySide::make(DType dtype, const Shape& shape) {
-  buffers_.push_back(backend_.allocate(shape.numel() * size_of(dtype), Memory::kDevice));
-  return buffers_.back().tensor(dtype, shape);
 }
 
 }  // namespace seer

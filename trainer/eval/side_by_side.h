@@ -2,9 +2,7 @@
 // heads that a large one has. Heads attend for themselves, so nothing of the work is another.
 #pragma once
 
-#include <vector>
-
-#include "src/core/buffer.h"
+#include "trainer/device_tensors.h"
 #include "trainer/eval/gate_attention.h"
 
 namespace seer {
@@ -12,7 +10,7 @@ namespace seer {
 class SideBySide {
  public:
   /// `backend` must outlive it.
-  SideBySide(Backend& backend, int64_t layers) : backend_(backend), layers_(layers) {}
+  SideBySide(Backend& backend, int64_t layers) : backend_(backend), layers_(layers), memory_(backend) {}
 
   /// Copies q, k, v and lists. All layers must be of one pass over one sequence: lists of several lie otherwise.
   void add(Queue& queue, const GateAttention& layer);
@@ -23,12 +21,11 @@ class SideBySide {
 
  private:
   void plan(const GateAttention& layer);
-  Tensor make(DType dtype, const Shape& shape);
 
   Backend& backend_;
   const int64_t layers_;
   int64_t count_ = 0;
-  std::vector<Buffer> buffers_;
+  DeviceTensors memory_;
   Tensor q_, k_, v_;
   GateAttention work_;
 };
