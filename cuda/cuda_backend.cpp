@@ -23,7 +23,7 @@ cudaDeviceProp open_device(int ordinal) {
   int runtime = 0;
   cuda::check(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
   if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
-    fail("device \"cuda\": no NVIDIA driver is installed here: install one, or use device \"cpu\"");
+    fail("device \"cuda\": no NVIDIA driver is installed here: install one");
   }
   const auto version = [](int number) { return fmt::format("{}.{}", number / 1000, number % 1000 / 10); };
   if (driver / 1000 < runtime / 1000) {
@@ -33,7 +33,7 @@ cudaDeviceProp open_device(int ordinal) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess || count == 0) {
-    fail("device \"cuda\": no usable GPU ({}): use device \"cpu\"",
+    fail("device \"cuda\": no usable GPU ({})",
          status == cudaSuccess ? "none is visible" : cudaGetErrorString(status));
   }
   if (ordinal < 0 || ordinal >= count) {

@@ -13,6 +13,7 @@ namespace seer::cuda {
 using bf16 = __nv_bfloat16;
 
 constexpr float kMinusInfinity = -__builtin_huge_valf();
+constexpr unsigned kWholeWarp = 0xFFFFFFFFU;  ///< Lanes
 
 __device__ inline float to_float(float x) {
   return x;
@@ -42,6 +43,15 @@ __device__ Vector<T, N> load(const T* from) {
 template <typename T, int N>
 __device__ void store(T* to, const Vector<T, N>& vector) {
   *reinterpret_cast<Vector<T, N>*>(to) = vector;
+}
+
+/// The same pointer; what it was made of is hidden from ptxas, which would work it out again at every use.
+template <typename T>
+__device__ T* kept_pointer(T* pointer) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+l"(pointer));
+#endif
+  return pointer;
 }
 
 /// Larger of two numbers, NaN if one of them is: what is not finite must reach the watch.

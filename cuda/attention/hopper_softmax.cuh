@@ -10,7 +10,6 @@
 
 namespace seer::cuda::hopper {
 
-constexpr unsigned kWholeWarp = 0xFFFFFFFFU;
 constexpr int kScores = kConsumerRows * kKeyTile / kGroupThreads;  ///< Of a tile, for each thread
 
 struct Max {
@@ -81,8 +80,8 @@ struct PieceMaxima {
   }
 };
 
-/// Of one key tile: the maxima of the lane's own scores, by row. What a row's whole maximum has to exceed, one of its four
-/// lanes' does: no shuffles are needed to know that none does.
+/// Of one key tile: the maxima of the lane's own scores, by row. If a row's maximum exceeds its reference, that of one of its
+/// four lanes does: no shuffles are needed to know that none does.
 struct LaneMaxima {
   float values[2];
 
@@ -108,7 +107,7 @@ struct Softmax {
 
   float scale;         ///< log2(e) / sqrt(D)
   float reference[2];  ///< log2 domain
-  float slack;         ///< kSlack as a raw score
+  float slack;         ///< kSlack as a raw score, for PieceMaxima
   float limit;         ///< Raw maxima above it raise the reference; of the row whose pieces the lane holds
   float sum[2];        ///< This lane's part
   float alpha[2];      ///< What a raise multiplies sums and o by

@@ -80,37 +80,34 @@ __device__ void queue_output(float (&o)[kHeadDim / 2], const uint32_t (&p)[kKeys
 
 /// The lower lane's `b` changes places with the upper one's `a`.
 __device__ inline void exchange(uint32_t& a, uint32_t& b, bool upper, int offset) {
-  const uint32_t got = __shfl_xor_sync(0xFFFFFFFFU, upper ? a : b, offset);
+  const uint32_t got = __shfl_xor_sync(kWholeWarp, upper ? a : b, offset);
   a = upper ? got : a;
   b = upper ? b : got;
 }
 
-/// Rows row and row + 8 of this lane, times `inverse`, where they are below `rows`; `to` is row 0's. Four fragments at a
-/// time are transposed inside the quad, so that a lane stores 16 contiguous bytes.
+/// Rows row and row + 8 of this lane, times `inverse`, where they are below `rows`; `to` is row 0's. Neighbours exchange
+/// half of two fragments, so that a lane stores 8 contiguous bytes and a quad 32, a sector of L2. (16 bytes a lane take
+/// twice the shuffles.)
 template <int kHeadDim>
 __device__ void store_output(bf16* to, int64_t stride, const float (&o)[kHeadDim / 2],
                              const float (&inverse)[2], int first_row, int rows) {
   const int lane = threadIdx.x % 32;
-  const bool upper = (lane & 2) != 0, odd = (lane & 1) != 0;
+  const bool odd = (lane & 1) != 0;
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
     const int tile_row = first_row + 8 * row;
-    bf16* row_to = to + tile_row * stride + lane % 4 * 8;
+    bf16* row_to = kept_pointer(to + tile_row * stride + (odd ? 8 : 0) + lane % 4 / 2 * 4);
 #pragma unroll
-    for (int first = 0; first < kHeadDim / 8; first += 4) {
-      uint32_t words[4];  // fragment by fragment; then lane by lane
+    for (int first = 0; first < kHeadDim / 8; first += 2) {
+      uint32_t words[2];  // fragment by fragment; then of one fragment, the odd lanes' the second
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
+      for (int i = 0; i < 2; ++i) {
         const float* pair = o + (first + i) * 4 + row * 2;
         words[i] = pack_bf16(pair[0] * inverse[row], pair[1] * inverse[row]);
       }
-#pragma unroll
-      for (int i = 0; i < 2; ++i) exchange(words[i], words[i + 2], upper, 2);
-#pragma unroll
-      for (int i = 0; i < 4; i += 2) exchange(words[i], words[i + 1], odd, 1);
-      if (tile_row < rows) {
-        *reinterpret_cast<uint4*>(row_to + first * 8) = make_uint4(words[0], words[1], words[2], words[3]);
-      }
+      exchange(words[0], words[1], odd, 1);
+      if (tile_row < rows)  // __stcg: ptxas splits plain stores in places
+        __stcg(reinterpret_cast<uint2*>(row_to + first * 8), make_uint2(words[0], words[1]));
     }
   }
 }

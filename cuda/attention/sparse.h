@@ -2,8 +2,8 @@
 // block row of queries keeps.
 //
 // A list row is one query block of one head. Work is ordered so that the list rows of one kv head come one after
-// another, its K and V staying in L2; of these the longest lists first, and the query heads of a block row next to each
-// other, as they often keep the same blocks.
+// another, its K and V staying in L2; of these the longest lists first, some block rows at a time. The Hopper kernel loads keys once for several list
+// rows that keep them, so neighbours are list rows that are alike: the query heads of a block row, or a head's block rows.
 #pragma once
 
 #include <cstdint>
@@ -42,9 +42,17 @@ struct SparseParams {
   int32_t block_rows = 0;                  ///< Of all segments
   const int32_t* counts = nullptr;         ///< [head_count][block_rows]
   const int32_t* blocks = nullptr;         ///< BlockLists::blocks
-  const BlockRow* order = nullptr;  ///< Device: [kv heads of the range][block_rows], longest lists first
+  const BlockRow* order =
+      nullptr;  ///< Device: [kv heads of the range][block_rows], longest lists first, in runs of
+                ///< kRowsTogether
   int32_t* work_counter = nullptr;  ///< The next piece of work (Hopper); order_lists() sets it to zero
+  /// Device: [kv heads of the range]: so many block rows, one after the other in `order`, are neighbours for each head.
+  const int32_t* rows_together = nullptr;
 };
+
+/// SparseParams::rows_together where a head's block rows are alike; 1 where the heads of a block row are. As many as the
+/// Hopper kernel's thread blocks work on at a time.
+constexpr int32_t kRowsTogether = 3;
 
 /// Query heads of the range that share a kv head.
 struct HeadGroup {
@@ -77,9 +85,8 @@ struct ListRow {
   int32_t position;  ///< Of the first row in its sequence
 };
 
-/// Of the head (in the range) at this place of its kv head's order.
-__device__ inline ListRow list_row(const SparseParams& p, int32_t kv_number, int32_t place, int32_t head) {
-  const BlockRow at = p.order[static_cast<int64_t>(kv_number) * p.block_rows + place];
+/// Of the head (in the range).
+__device__ inline ListRow list_row(const SparseParams& p, const BlockRow& at, int32_t head) {
   const Segment& segment = p.segments[at.segment];
   const ScoreSegment& matrix = p.matrices[at.segment];
   const int64_t block = at.row - matrix.queries.row;
@@ -94,8 +101,14 @@ __device__ inline ListRow list_row(const SparseParams& p, int32_t kv_number, int
       .position = static_cast<int32_t>(segment.queries.position + first)};
 }
 
-/// Fills `order` (SparseParams::order), sets the work counter to zero. Nothing is copied to or from the host.
-void order_lists(const SparseParams& params, int32_t segments, BlockRow* order, cudaStream_t stream);
+/// Of the head (in the range) at this place of its kv head's order.
+__device__ inline ListRow list_row(const SparseParams& p, int32_t kv_number, int32_t place, int32_t head) {
+  return list_row(p, p.order[static_cast<int64_t>(kv_number) * p.block_rows + place], head);
+}
+
+/// Fills `order` and `rows_together` (SparseParams), sets the work counter to zero. Nothing is copied to or from the host.
+void order_lists(const SparseParams& params, int32_t segments, BlockRow* order, int32_t* rows_together,
+                 cudaStream_t stream);
 
 /// Portable path (mma.sync, cp.async): the head dimensions of portable_supports(), blocks of 16, 32, 64 and 128.
 void sparse_attention_portable(const SparseParams& params, int64_t head_dim, cudaStream_t stream);

@@ -30,13 +30,18 @@ SparseParams shape_of(const SparseAttentionArgs& args) {
           .block_rows = static_cast<int32_t>(args.blocks->num_query_rows)};
 }
 
+/// Of the workspace's first part: the work counter, then rows_together. The order follows.
+size_t numbers_bytes(const SparseParams& shape) {
+  return ceil_div((1 + kv_heads_used(shape)) * sizeof(int32_t), kAlignment) * kAlignment;
+}
+
 }  // namespace
 
 size_t sparse_attention_workspace(const AttentionChoice& choice, const SparseAttentionArgs& args) {
   if (choice.precision == DType::kF32) return 0;
   const SparseParams shape = shape_of(args);
   const size_t order = sizeof(BlockRow) * kv_heads_used(shape) * shape.block_rows;
-  return kAlignment + ceil_div(order, kAlignment) * kAlignment;
+  return numbers_bytes(shape) + ceil_div(order, kAlignment) * kAlignment;
 }
 
 void sparse_attention(cudaStream_t stream, const AttentionChoice& choice, const SparseAttentionArgs& args) {
@@ -48,9 +53,10 @@ void sparse_attention(cudaStream_t stream, const AttentionChoice& choice, const 
   }
   if (most_rows(args.blocks->segments) == 0) return;
   auto* workspace = static_cast<std::byte*>(args.workspace.raw());
-  auto* counter = reinterpret_cast<int32_t*>(workspace);
-  auto* order = reinterpret_cast<BlockRow*>(workspace + kAlignment);
   SparseParams p = shape_of(args);
+  auto* counter = reinterpret_cast<int32_t*>(workspace);
+  int32_t* rows_together = counter + 1;
+  auto* order = reinterpret_cast<BlockRow*>(workspace + numbers_bytes(p));
   p.q = bf16_elements(args.q);
   p.k = bf16_elements(args.k);
   p.v = bf16_elements(args.v);
@@ -68,8 +74,9 @@ void sparse_attention(cudaStream_t stream, const AttentionChoice& choice, const 
   p.blocks = args.lists.blocks.data<int32_t>();
   p.order = order;
   p.work_counter = counter;
+  p.rows_together = rows_together;
   if (!(p.scale_log2 > 0)) fail("sparse attention: scale {} is not positive", args.scale);
-  order_lists(p, static_cast<int32_t>(args.blocks->segments.host.size()), order, stream);
+  order_lists(p, static_cast<int32_t>(args.blocks->segments.host.size()), order, rows_together, stream);
   if (choice.hopper && sparse_hopper_supports(head_dim, p.block_size))
     return sparse_attention_hopper(p, head_dim, choice.sm_count, stream);
   sparse_attention_portable(p, head_dim, stream);

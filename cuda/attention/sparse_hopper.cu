@@ -4,9 +4,9 @@
 // MFLOP, 512 cycles of the tensor cores, for 32 KB of K and V, 256 cycles of shared memory's writes and 800 of a
 // multiprocessor's share of L2 (9.1 TB/s of 132): what L2 delivers bounds random masks, and what is loaded once for
 // several query tiles counts several times. So a piece of work is a triple: three 64-row items of one kv head, their
-// lists merged. Items lie in the order of sparse.h, and neighbours share a triple: query heads of a block row (those of
-// a group often keep the same blocks), halves of a query block of 128 (the same list), block rows whose lists are about
-// as long. A persistent thread block takes triples from a counter until none is left:
+// lists merged. Items lie in the order of sparse.h, and neighbours share a triple: query heads of a block row or block
+// rows of a head, whichever keep more of the same blocks, and halves of a query block of 128 (the same list). A
+// persistent thread block takes triples from a counter until none is left:
 //
 //   group 0          56 registers  warp 0: merges lists, 32 tiles at a time, TMA loads of k and v; warp 1, one thread:
 //                                  looks triples up ahead; warp 2, one thread: TMA loads of q
@@ -21,22 +21,23 @@
 // another until the ring is full between them.
 //
 //   lists        item 0: 0 2 4 5    item 1: 0 1 5    item 2: 2 4
-//   loader       0 1 2 4 5: one load for each block of the union
-//   consumer 1   | qk(0) | softmax(0) ....... | pv(0) | qk(2) | softmax(2) ....... | pv(2) qk(4) | softmax(4) ...
-//   consumer 2   ........| qk(0) | softmax(0) ....... | pv(0) qk(1) | softmax(1) ....... | pv(1) | ... | qk(5) | ...
+//   loader       0 1 2 4 5: one load for each block of the union (sparse_hopper_loader.cuh says where not)
+//   consumer 1   | qk(0) | softmax(0) ....... | pv(0) qk(2) | softmax(2) ....... | pv(2) qk(4) | softmax(4) ...
+//   consumer 2   ........| qk(0) | softmax(0) ....... | pv(0) qk(1) | softmax(1) ....... | pv(1) qk(5) | softmax(5) ...
 //   consumer 3   ................| qk(2) | softmax(2) ....... | pv(2) qk(4) | softmax(4) ....... | pv(4) | o ...
 //
-// Where an item keeps the very next step too, that one's q k^T is queued behind p v, which saves a wait and a start.
-// While a consumer is in its softmax, or between two items (o's way out, the next q's way in), the products of the two
-// others run. Measured at 32k: a step takes 1850 cycles (density 50%), 290 of them maxima, 600 exponentials, most of the
-// rest products, its own 512 and those it waits for, so that the tensor cores are busy 82% of the time; at 10%, where
-// lists are short and a consumer passes more steps of others, 2100 and 73%.
+// Where the next step that an item keeps is less than the ring away, its q k^T is queued behind this one's p v, those of
+// others in between are let go of meanwhile: that saves a wait and a start. While a consumer is in its softmax, or between
+// two items (o's way out, the next q's way in), the products of the two others run. A step takes some 1850 cycles at
+// density 50%, 290 of them maxima, 600 exponentials, most of the rest products, its own 512 and those it waits for;
+// more where lists are short, and where those of a triple differ, as nobody gets further ahead than the ring
+// (cuda/NOTES.md).
 //
-// Why the ring cannot stand still: a consumer that waits for step w holds step w - 1 at most and has let go of all
-// before; one that works on a step waits for its own products alone, or for the q of its item. So of the steps before
-// w - 1, for the smallest w that any waits for, none stays held, and the loader finds the slot for w empty if there are
-// two or more. q of an item waits, through the thread that loads it, for items of triples before to end: their steps
-// came before the one in hand, so they are in the ring already or past.
+// Why the ring cannot stand still: a consumer that waits for step w holds one of the steps w - stages + 1 .. w - 1 at most
+// and has let go of all others before w; one that works on a step waits for its own products alone. So of the steps up to
+// w - stages, for the smallest w that any waits for, none stays held, and the loader finds the slot for w empty. One that
+// waits for the q of its item holds none, and holds up the steps of its own triple; what its q waits for, through the
+// thread that loads it, is items of triples before, whose steps it has let go of.
 //
 // The causal mask concerns tiles that reach beyond an item's first row: the diagonal block's. Keys that no row of the
 // item sees (of a diagonal block of 128, for its first half) are not loaded. An item's arithmetic depends on its own
@@ -56,7 +57,7 @@
 #include "cuda/attention/sparse_hopper_consumer.cuh"
 #include "cuda/attention/sparse_hopper_loader.cuh"
 #include "cuda/attention/tensor_map.h"
-#include "cuda/check.h"
+#include "cuda/dependent_launch.h"
 #include "src/core/ceil_div.h"
 
 namespace seer::cuda {
@@ -77,6 +78,7 @@ __global__ void __launch_bounds__(kListThreads, 1)
   auto& shared = *reinterpret_cast<SparseShared<kHeadDim>*>(shared_bytes);
   if (threadIdx.x == 0) shared.initialise_barriers();
   __syncthreads();
+  wait_for_kernel_before();  // order_lists()
 
   if (threadIdx.x < kGroupThreads) {
     ptx::registers_give_back<kListLoaderRegisters>();
@@ -111,8 +113,8 @@ void launch(const SparseParams& p, int sm_count, cudaStream_t stream) {
   if (triples > std::numeric_limits<int32_t>::max() - sm_count)
     fail("sparse attention: {} pieces of work", triples);
   const auto thread_blocks = static_cast<unsigned>(std::min<int64_t>(sm_count, triples));
-  kernel<<<thread_blocks, kListThreads, kSharedBytes, stream>>>(q_map, k_map, v_map, p);
-  check_launch("sparse_attention_hopper");
+  launch_dependent("sparse_attention_hopper", kernel, thread_blocks, kListThreads, kSharedBytes, stream,
+                   q_map, k_map, v_map, p);
 }
 
 template <int kHeadDim>

@@ -15,6 +15,9 @@ class SparseConsumer {
   static constexpr int kOutputs = kListRows * kHeadDim / kGroupThreads;
   /// Columns of q in registers, as many as fit, so that shared memory has fewer bytes to read for q k^T.
   static constexpr int kHeldColumns = kHeadDim == 128 ? 48 : 64;
+  /// The farthest step on that is waited for while one is held: the next one would lie in its stage.
+  static constexpr int kMostHeld = Shared::kStages - 1;
+  static_assert(kMostHeld <= Step::kMostAhead);
 
  public:
   __device__ SparseConsumer(Shared& shared, const SparseParams& params)
@@ -58,12 +61,16 @@ class SparseConsumer {
     return uniform(value);
   }
 
+  /// Lets go of the next steps, which others keep.
+  __device__ void pass(int steps) {
+    for (; steps > 0; --steps) release(shared_.empty[next_stage()]);
+  }
+
   /// From a step that is let go of to the next that the item keeps, past those of others. False: there is none, the
   /// triple's last is let go of.
   __device__ bool seek(int32_t& flags, int& stage) {
     while ((flags & Step::kLast) == 0) {
-      for (int others = Step::ahead_of(group_, flags) - 1; others > 0; --others)
-        release(shared_.empty[next_stage()]);
+      pass(Step::ahead_of(group_, flags) - 1);
       stage = next_stage();
       flags = read(shared_.steps[stage].flags);
       if ((flags & Step::used_by(group_)) != 0) return true;
@@ -72,8 +79,8 @@ class SparseConsumer {
     return false;
   }
 
-  /// The item's rows: scores, weights and o never leave the registers. Where the item keeps the very next step too, its
-  /// q k^T is queued behind this one's p v.
+  /// The item's rows: scores, weights and o never leave the registers. Where the next step that the item keeps is near,
+  /// its q k^T is queued behind this one's p v.
   __device__ void compute(const ListItem& item) {
     float o[kOutputs];
 #pragma unroll
@@ -83,18 +90,20 @@ class SparseConsumer {
     int stage;
     int32_t flags = 0;  // of the step in hand
     uint32_t q[kHeldColumns / 4] = {};
-    const bool any = seek(flags, stage);
-    if (uniform(item.count) > 0) {  // q was loaded, even if no row sees any key of the list
+    const bool queries = uniform(item.count) > 0;  // even if no row sees any key of the list
+    if (queries) {
       ptx::mbarrier_wait(shared_.q_full[group_], q_parity_);
       q_parity_ ^= 1;
       load_queries<kHeldColumns, kListRows>(q, q_address_, 0);
-      if (!any) release(shared_.q_empty[group_]);
     }
+    const bool any = seek(flags, stage);
+    if (queries && !any) release(shared_.q_empty[group_]);
     if (any) {
       const int ahead = item.key_row + item.position + row_;
       float s[kListScores];
       uint32_t p[kListScores / 2];
       bool ends;
+      bool begun = false;
       do {
         queue_scores<kHeadDim, kHeldColumns>(s, q, q_matrix(), k_matrix(stage));
         ptx::wgmma_wait<0>(s);
@@ -107,15 +116,18 @@ class SparseConsumer {
           softmax.exponentiate(s);
 #pragma unroll
           for (int i = 0; i < kListScores / 2; ++i) p[i] = pack_bf16(s[2 * i], s[2 * i + 1]);
-          if (raised) {
+          if (raised && begun) {
 #pragma unroll
             for (int i = 0; i < kOutputs; ++i) o[i] *= softmax.alpha[i / 2 % 2];
           }
+          begun = true;
           // p v is written out twice: ptxas serialises products that are waited for in one branch of two.
-          follows = Step::ahead_of(group_, flags) == 1;
+          const int steps = Step::ahead_of(group_, flags);
+          follows = steps > 0 && steps <= kMostHeld;
           if (follows) {
             queue_output<kHeadDim, kListKeys>(o, p, v_matrix(stage));
             const int before = stage;
+            pass(steps - 1);
             stage = next_stage();
             queue_scores<kHeadDim, kHeldColumns>(s, q, q_matrix(), k_matrix(stage));
             ptx::wgmma_wait<1>(o);
@@ -135,7 +147,7 @@ class SparseConsumer {
     float inverse[2];
 #pragma unroll
     for (int row = 0; row < 2; ++row)
-      inverse[row] = softmax.sum[row] == 0.0F ? 0.0F : 1.0F / softmax.sum[row];
+      inverse[row] = softmax.sum[row] == 0.0F ? 0.0F : __fdividef(1.0F, softmax.sum[row]);
     store_output<kHeadDim>(p_.o + item.query_row * p_.o_stride + static_cast<int64_t>(item.head) * kHeadDim,
                            p_.o_stride, o, inverse, row_, item.rows);
 

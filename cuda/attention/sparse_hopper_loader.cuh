@@ -4,14 +4,15 @@
 // A step is due every 500 to 1500 cycles, so the lists are not walked block by block: 32 neighbouring tiles, a window,
 // are looked at together, a bit for each, and lane t works out what tile t's step says. A window starts at the first
 // tile that is left of any list, however far away that is. The next window is known before this one's steps are issued:
-// the last of them says what follows it.
+// the last of them says what follows it. Tiles that do not lie on a window's rows, as those of another sequence in the
+// pack, have windows of their own: a triple of unaligned sequences takes turns of up to 32 steps. Where blocks of 128 of
+// aligned sequences lie half a block apart, a tile at a window's end may be loaded once more for the next one.
 #pragma once
 
 #include "cuda/attention/sparse_hopper_roles.cuh"
 
 namespace seer::cuda::hopper {
 
-constexpr uint32_t kAllLanes = 0xFFFFFFFFU;
 constexpr int kWindowTiles = 32;
 
 /// The rest of an item's list, as the first rows of its blocks in k and v: each lane holds one of the next 32 and one of
@@ -40,15 +41,15 @@ class KeyList {
   /// [window + 64 t, window + 64 t + 64). Blocks in between that do not begin with a tile, as those of another sequence,
   /// are left for a window of their own.
   __device__ uint32_t take(int32_t window) {
-    const uint32_t tiles = __reduce_or_sync(kAllLanes, take(near_, window) | take(far_, window));
-    if (!__any_sync(kAllLanes, near_ != kNoKeys)) {
+    const uint32_t tiles = __reduce_or_sync(kWholeWarp, take(near_, window) | take(far_, window));
+    if (!__any_sync(kWholeWarp, near_ != kNoKeys)) {
       near_ = far_;
       far_ = read();
     }
     return tiles;
   }
 
-  __device__ bool ended() const { return !__any_sync(kAllLanes, near_ != kNoKeys); }
+  __device__ bool ended() const { return !__any_sync(kWholeWarp, near_ != kNoKeys); }
 
   /// Whether the item's first row does not see all of the tile that begins there.
   __device__ bool masked(int32_t row) const { return row + kListKeys - 1 > first_seen_; }
@@ -91,7 +92,7 @@ struct KeyWindow {
     int32_t row = kNoKeys;
 #pragma unroll
     for (const auto& list : lists) row = min(row, list.row());
-    KeyWindow window = {__reduce_min_sync(kAllLanes, row), {}, 0};
+    KeyWindow window = {__reduce_min_sync(kWholeWarp, row), {}, 0};
     if (window.row == kNoKeys) return window;
 #pragma unroll
     for (int i = 0; i < kListConsumers; ++i) {
@@ -129,7 +130,7 @@ struct KeyWindow {
  private:
   /// Steps among `tiles` up to the first of `mine`, that one included; 0: there is none.
   __device__ static int steps_up_to(uint32_t mine, uint32_t tiles) {
-    return __popc(tiles & (mine ^ (mine - 1)) & (mine != 0 ? kAllLanes : 0));
+    return __popc(tiles & (mine ^ (mine - 1)) & (mine != 0 ? kWholeWarp : 0));
   }
 };
 
@@ -171,10 +172,11 @@ __device__ void load_listed(SparseShared<kHeadDim>& shared, const CUtensorMap& k
         left &= left - 1;
         const int32_t row = empty ? kNoKeys : window.row + tile * kListKeys;
         ptx::mbarrier_wait(shared.empty[stage.index], stage.parity ^ 1);
-        if (lane == tile) shared.steps[stage.index] = {row, flags};
         __syncwarp();  // nobody still asks for this phase when the next one ends
-        if (leads) {
-          uint64_t& full = shared.full[stage.index];
+        uint64_t& full = shared.full[stage.index];
+        const int32_t its_flags = __shfl_sync(kWholeWarp, flags, tile);
+        if (leads) {  // who writes arrives: racecheck does not know what __syncwarp orders
+          shared.steps[stage.index] = {row, its_flags};
           if (row != kNoKeys) {
             ptx::mbarrier_arrive_expect(full, 2 * Shared::kTileBytes);
             load_rows<kHeadDim>(shared.k[stage.index], k_map, kv_head, row, full);

@@ -8,18 +8,17 @@
 
 namespace seer::cuda::hopper {
 
-constexpr int kListConsumers = 3;  ///< Warp groups that compute
+constexpr int kListConsumers = kRowsTogether;  ///< Warp groups that compute
 constexpr int kListThreads = kGroupThreads * (1 + kListConsumers);
 constexpr int kGroupWarps = kGroupThreads / 32;
 constexpr int kListRows = 64;  ///< Query rows of a consumer
 constexpr int kListKeys = 64;  ///< Keys of a stage
 constexpr int32_t kNoKeys = INT32_MAX;
-constexpr int32_t kNoStep = INT32_MIN;  ///< Below every key_row
 
 /// The same value, which all lanes of the warp have, in a uniform register: ptxas then knows that branches on it are
 /// uniform and keeps stages and descriptors in uniform registers too.
 __device__ inline int uniform(int value) {
-  return __reduce_max_sync(0xFFFFFFFFU, value);
+  return __reduce_max_sync(kWholeWarp, value);
 }
 
 /// 64 query rows of one head with the list of blocks they keep.
@@ -116,14 +115,19 @@ __device__ void load_rows(bf16* to, const CUtensorMap& map, int head, int row, u
 
 // ---- scheduler
 
-/// Items of a kv head in the order of work: place in its order, query head, 64-row piece of the query block.
+/// Items of a kv head in the order of work: places in its order, as many as are together, query head, one of these places,
+/// 64-row piece of the query block.
 template <int kBlockSize>
 __device__ ListItem find_item(const SparseParams& p, int32_t kv_number, const HeadGroup& group,
                               int32_t number) {
   constexpr int kPieces = kBlockSize / kListRows;
-  const int32_t first = number % kPieces * kListRows;
-  const int32_t head = group.first + number / kPieces % group.count;
-  const ListRow row = list_row(p, kv_number, number / kPieces / group.count, head);
+  const int32_t together = p.rows_together[kv_number];
+  const int32_t place = number / (together * group.count * kPieces) * together;
+  const int32_t of_head = min(together, p.block_rows - place) * kPieces;
+  const int32_t rest = number - place * group.count * kPieces;
+  const int32_t head = group.first + rest / of_head;
+  const ListRow row = list_row(p, kv_number, place + rest % of_head / kPieces, head);
+  const int32_t first = rest % kPieces * kListRows;
   const Segment& segment = p.segments[row.segment];
   const int32_t rows = row.rows - first;
   return {.list = row.list,
@@ -142,7 +146,7 @@ __device__ bool find_triple(const SparseParams& p, int32_t triple, ListTriple& o
   for (int32_t number = 0; number < kv_heads; ++number) {
     const HeadGroup group = head_group(p, number);
     const int32_t items = p.block_rows * group.count * (kBlockSize / kListRows);
-    const int32_t triples = (items + kListConsumers - 1) / kListConsumers;
+    const int32_t triples = (items - 1) / kListConsumers + 1;
     if (triple >= triples) {
       triple -= triples;
       continue;

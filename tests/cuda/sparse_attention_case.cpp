@@ -42,7 +42,8 @@ Values attend(const AttentionProblem& p, const double* q, const double* k, const
 }  // namespace
 
 std::string name_of(Lists lists) {
-  constexpr const char* kNames[] = {"random", "shared", "all", "none", "diagonal", "disjoint", "some_heads"};
+  constexpr const char* kNames[] = {"random",   "shared",   "all",        "none",
+                                    "diagonal", "disjoint", "some_heads", "gaps"};
   return kNames[static_cast<int>(lists)];
 }
 
@@ -66,6 +67,12 @@ KeptBlocks kept_blocks(const SparseCase& c, int64_t head_begin, int64_t head_cou
           list = drawn.row(m, head, i);
         if (c.lists == Lists::kShared) list = drawn.row(m, head / group, i);
         if (c.lists == Lists::kDiagonal) list = {seen - 1};
+        if (c.lists == Lists::kGaps) {
+          constexpr int64_t kGaps[] = {4, 5, 1, 9, 10, 1};
+          size_t gap = 0;
+          for (int64_t j = 0; j < seen; j += head % 2 == 0 ? 1 : kGaps[gap++ % std::size(kGaps)])
+            list.push_back(j);
+        }
         if (c.lists == Lists::kAll || c.lists == Lists::kDisjoint) {
           const bool halves = c.lists == Lists::kDisjoint;
           const int64_t begin = halves && head % 2 == 1 ? seen / 2 : 0;

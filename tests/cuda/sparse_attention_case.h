@@ -16,8 +16,9 @@ enum class Lists {
   kAll,
   kNone,
   kDiagonal,
-  kDisjoint,  ///< Even heads keep the first half of what they see, odd ones the second
-  kSomeHeads  ///< Every third head keeps nothing
+  kDisjoint,   ///< Even heads keep the first half of what they see, odd ones the second
+  kSomeHeads,  ///< Every third head keeps nothing
+  kGaps        ///< Even heads keep all, odd ones blocks about as far apart as a ring of stages is long
 };
 
 std::string name_of(Lists lists);

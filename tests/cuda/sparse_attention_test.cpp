@@ -79,7 +79,7 @@ std::vector<SparseCase> all_cases() {
       add({name + "diagonal", 3, 3, head_dim, whole({300, 20}), block}, Lists::kDiagonal);
       // One consumer's run of steps is longer than the ring.
       add({name + "disjoint", 4, 2, head_dim, whole({2100}), block}, Lists::kDisjoint);
-      for (const Lists lists : {Lists::kAll, Lists::kRandom, Lists::kDisjoint})
+      for (const Lists lists : {Lists::kAll, Lists::kRandom, Lists::kDisjoint, Lists::kGaps})
         add({name + "far", 2, 1, head_dim, far, block}, lists);
       add({name + "far_heads", 6, 1, head_dim, far, block}, Lists::kSomeHeads);
       for (const Lists lists : {Lists::kAll, Lists::kRandom})

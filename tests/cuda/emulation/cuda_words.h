@@ -25,6 +25,7 @@
 #define blockIdx (::seer::emulation::block_index())
 #define threadIdx (uint3{static_cast<unsigned>(::seer::emulation::ThreadBlock::current().thread()), 0, 0})
 
+using std::max;
 using std::min;
 
 inline void __syncthreads() {
@@ -69,6 +70,10 @@ inline int __popc(unsigned value) {
   return std::popcount(value);
 }
 
+inline int __clz(int value) {
+  return std::countl_zero(static_cast<unsigned>(value));
+}
+
 inline int __ffs(int value) {
   return value == 0 ? 0 : std::countr_zero(static_cast<unsigned>(value)) + 1;
 }
@@ -78,6 +83,16 @@ inline int __any_sync(unsigned, int value) {
     std::ranges::fill(values, std::ranges::count(values, 0U) < 32 ? 1U : 0U);
   };
   return static_cast<int>(*seer::emulation::ThreadBlock::current().warp_together(any, value != 0 ? 1U : 0U));
+}
+
+template <typename T>
+T __shfl_sync(unsigned, T value, int lane) {
+  const auto broadcast = [](uint32_t(&values)[32], uint32_t from) {
+    const uint32_t theirs = values[from];
+    std::ranges::fill(values, theirs);
+  };
+  return std::bit_cast<T>(*seer::emulation::ThreadBlock::current().warp_together(
+      broadcast, std::bit_cast<uint32_t>(value), lane));
 }
 
 template <typename T>
@@ -99,6 +114,15 @@ T __ldg(const T* from) {
 template <typename T>
 T __ldcg(const T* from) {
   return *from;
+}
+
+template <typename T>
+void __stcg(T* to, T value) {
+  *to = value;
+}
+
+inline float __fdividef(float a, float b) {
+  return a / b;
 }
 
 inline int atomicAdd(int* counter, int value) {

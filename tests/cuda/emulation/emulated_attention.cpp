@@ -78,7 +78,8 @@ std::vector<cuda::BlockRow> order_of(const cuda::SparseParams& p, size_t segment
 EmulatedRun run_number(uint64_t number) {
   return {.settings = {.seed = number},
           .thread_blocks = 1 + static_cast<int>(number % 3),
-          .longest_first = number / 2 % 2 == 0};
+          .longest_first = number / 2 % 2 == 0,
+          .rows_together = number % 2 == 0};
 }
 
 Values run_emulated(const SparseCase& c, const AttentionProblem& p, int64_t head_begin, int64_t head_count,
@@ -117,6 +118,9 @@ Values run_emulated(const SparseCase& c, const AttentionProblem& p, int64_t head
   };
   const std::vector<cuda::BlockRow> order = order_of(params, batch.segments.host.size(), how);
   params.order = order.data();
+  const std::vector<int32_t> rows_together(cuda::kv_heads_used(params),
+                                           how.rows_together ? cuda::kRowsTogether : 1);
+  params.rows_together = rows_together.data();
 
   emulation::launch_settings() = how.settings;
   cuda::sparse_attention_hopper(params, p.head_dim, how.thread_blocks, nullptr);

@@ -10,9 +10,10 @@ struct EmulatedRun {
   emulation::LaunchSettings settings;
   int thread_blocks = 1;
   bool longest_first = true;  ///< Work in the order that order_lists() makes; otherwise in any
+  bool rows_together = true;  ///< A head's block rows are neighbours; otherwise a block row's heads
 };
 
-/// How a case is run the number-th time: seed, thread blocks and order all differ.
+/// How a case is run the number-th time: seed, thread blocks, order and neighbours all differ.
 EmulatedRun run_number(uint64_t number);
 
 /// Heads [head_begin, head_begin + head_count) of the output; a test failure if others were written. Inputs lie between

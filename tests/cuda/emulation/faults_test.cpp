@@ -107,7 +107,7 @@ std::vector<FaultCase> all_faults() {
       {"work_empty_arrivals_twice", at(&Shared::work_empty, Fault::kArrivalTwice), kAny, kMost},
       {"full_not_waited_for", at(&Shared::full, Fault::kWaitSkipped), kAny, kMost},
       {"empty_not_waited_for", at(&Shared::empty, Fault::kWaitSkipped), kOverwritten, 1},
-      {"q_full_not_waited_for", at(&Shared::q_full, Fault::kWaitSkipped), kTooEarly, kMost},
+      {"q_full_not_waited_for", at(&Shared::q_full, Fault::kWaitSkipped), kOverwritten, kMost},
       {"q_empty_not_waited_for", at(&Shared::q_empty, Fault::kWaitSkipped), kAny, 1},
       {"work_full_not_waited_for", at(&Shared::work_full, Fault::kWaitSkipped), kAny, kMost},
       {"work_empty_not_waited_for", at(&Shared::work_empty, Fault::kWaitSkipped), kAny, kMost},
