@@ -76,6 +76,8 @@ std::unique_ptr<Backend> make_backend(const RunConfig& config, int local_ranks,
              asked > 0 ? asked : std::max(1, ThreadPool::hardware_threads() / std::max(1, local_ranks))});
   }
 #ifdef SEER_HAVE_CUDA
+  std::string why;
+  if (!cuda_available(&why)) fail("{}; device \"cpu\" needs none", why);
   return make_cuda_backend(
       {.precision = config.precision == "fp32" ? CudaPrecision::kFp32 : CudaPrecision::kBf16,
        .reserved_sms = reserved_sms});

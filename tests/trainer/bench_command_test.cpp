@@ -70,8 +70,10 @@ TEST_F(BenchOfGates, RefusesFlagsThatSayNothingAlone) {
                  {"--data is missing", together});
   expect_refusal(bench({"--data", text_.string()}), kUsage, {"--model is missing", together});
   expect_refusal(bench({"--layers", "0"}), kUsage, {"--layers are a model's", "--model, --gates and --data"});
-  expect_refusal(bench({"--layers-at-once", "2"}), kUsage,
-                 {"--layers-at-once", "--model, --gates and --data"});
+  for (const char* layers : {"1", "2"}) {
+    expect_refusal(bench({"--layers-at-once", layers}), kUsage,
+                   {"--layers-at-once", "--model, --gates and --data"});
+  }
 }
 
 TEST_F(BenchOfGates, RefusesWhatTheModelAndItsGatesSay) {

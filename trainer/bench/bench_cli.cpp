@@ -45,7 +45,8 @@ std::vector<CLI::Option*> add_attention_flags(CLI::App& command, AttentionBenchO
 }
 
 /// Throws usage Errors of flags that say nothing without each other, or nothing beside each other.
-void check_gate_flags(const BenchSparseOptions& options, const std::vector<CLI::Option*>& shape) {
+void check_gate_flags(const BenchSparseOptions& options, const std::vector<CLI::Option*>& shape,
+                      const CLI::Option& layers_at_once) {
   const std::pair<const char*, const std::string&> together[] = {
       {"--model", options.model}, {"--gates", options.gates}, {"--data", options.data}};
   const bool any = std::any_of(std::begin(together), std::end(together),
@@ -54,7 +55,7 @@ void check_gate_flags(const BenchSparseOptions& options, const std::vector<CLI::
     if (any && value.empty()) fail_usage("{} is missing: --model, --gates and --data belong together", name);
   }
   if (!any && !options.layers.empty()) fail_usage("--layers are a model's: give --model, --gates and --data");
-  if (!any && options.layers_at_once > 1)
+  if (!any && layers_at_once.count() > 0)
     fail_usage("--layers-at-once is for a model's layers: give --model, --gates and --data");
   for (const CLI::Option* flag : shape) {
     if (any && flag->count() > 0) {
@@ -88,14 +89,15 @@ void add_bench_sparse(CLI::App& bench, Action& action) {
   command->add_option("--layers", options->layers, "Of that model, one or more: 0,5 (default: all)")
       ->delimiter(',')
       ->check(kNotNegative);
-  command
-      ->add_option(
-          "--layers-at-once", options->layers_at_once,
-          "Layers measured as the heads of one, a divisor of their number: 4 of 8 heads make one of 32")
-      ->check(kPositive);
+  const CLI::Option* layers_at_once =
+      command
+          ->add_option(
+              "--layers-at-once", options->layers_at_once,
+              "Layers measured as the heads of one, a divisor of their number: 4 of 8 heads make one of 32")
+          ->check(kPositive);
   command->callback([=, &action] {
     action = [=] {
-      check_gate_flags(*options, shape);
+      check_gate_flags(*options, shape, *layers_at_once);
       return measure(options, bench_sparse_command)();
     };
   });

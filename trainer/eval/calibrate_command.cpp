@@ -70,7 +70,8 @@ int calibrate_command(const CalibrateOptions& options) {
   EvalModel model(options.model, length);
   const auto windows =
       held_out_windows(options.held_out, model, held_out_documents(options.held_out, model), length);
-  log::info("{} windows of {} tokens on {}", windows.size(), length, model.backend().name());
+  log::info("{} window{} of {} tokens on {}", windows.size(), windows.size() == 1 ? "" : "s", length,
+            model.backend().name());
   SelectionRule rule = options.selection.with_forced({});
   rule.by = SelectBy::kThreshold;
   rule.value = 0;

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <string>
+
+#include <fmt/format.h>
 
 #include "src/core/error.h"
 #include "src/core/log.h"
@@ -10,6 +13,10 @@
 
 namespace seer {
 namespace {
+
+std::string windows(const PerplexityResult& result) {
+  return fmt::format("{} window{}", result.windows, result.windows == 1 ? "" : "s");
+}
 
 class PerplexityRun {
  public:
@@ -23,7 +30,7 @@ class PerplexityRun {
       result.rows.push_back({.plan = plan, .recall = {}, .density_by_head = {}});
       methods.push_back(*plan.method);
     }
-    log::info("{} tokens: {} windows, {} choices of blocks ..", length_, result.windows, result.rows.size());
+    log::info("{} tokens: {}, {} choices of blocks ..", length_, windows(result), result.rows.size());
     if (options_.recall && !result.rows.empty()) measure_recall(result.rows);
 
     ForwardPass pass(
@@ -32,7 +39,7 @@ class PerplexityRun {
     if (model_.options().device == "cuda") warm_up(pass, methods);
     const Measured dense = measure(pass, {});
     result.dense = {.perplexity = dense.perplexity, .prefill_seconds = dense.seconds};
-    log::info("{} tokens, {} windows, dense: perplexity {:.4f}", length_, result.windows, dense.perplexity);
+    log::info("{} tokens, {}, dense: perplexity {:.4f}", length_, windows(result), dense.perplexity);
     for (SparseResult& row : result.rows) measure_row(pass, row);
     return result;
   }

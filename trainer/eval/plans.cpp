@@ -96,6 +96,10 @@ class Planner {
     HeadValues read = selection_.calibrated ? calibrated_thresholds(model_.gates, config_)
                                             : read_head_values(selection_.values_file, config_);
     check_rule(method, read.rule.by);
+    if (selection_.calibrated && selection_.no_diagonal && read.rule.always_diagonal)
+      fail_usage(
+          "--no-diagonal: the thresholds of --calibrated were found with it kept: calibrate with "
+          "--no-diagonal");
     add(method, selection_.with_forced(read.rule), std::move(read.values));
   }
 

@@ -182,11 +182,13 @@ TEST_F(EvalCommand, CalibratedThresholdsReachTheirDensity) {
   EXPECT_EQ(beside.lengths[0].rows[1].label, "nz_ratio 0.3");
 }
 
-TEST_F(EvalCommand, ThresholdsOfOtherWeightsAreRefused) {
+TEST_F(EvalCommand, ThresholdsForSomethingElseAreRefused) {
   copy_gates("first");
   expect_success(run({"calibrate"}, {"--seq", "128", "--density", "0.4"}, "first"));
   write_random_gates(path("second"), nano_model(), 16, /*seed=*/2);
   fs::copy_file(path("first/config.json"), path("second/config.json"), fs::copy_options::overwrite_existing);
+  expect_refusal(perplexity({"--seq", "128", "--calibrated", "--no-diagonal"}, "first"), kUsage,
+                 {"--no-diagonal", "calibrate with --no-diagonal"});
   expect_refusal(perplexity({"--seq", "128", "--calibrated"}, "second"), kUsage,
                  {path("second"), "other weights", "calibrate again"});
 }
