@@ -43,7 +43,10 @@ class CudnnContender {
                                      .num_heads = args.q.dim(1),
                                      .num_kv_heads = args.k.dim(1),
                                      .head_dim = args.q.dim(2),
-                                     .scale = args.scale});
+                                     .scale = args.scale,
+                                     .q_stride = args.q.row_stride(),
+                                     .k_stride = args.k.row_stride(),
+                                     .v_stride = args.v.row_stride()});
     scratch_bytes_ = bytes;
     scratch_ = backend.allocate(bytes, Memory::kDevice);
     tensors_ = {.q = static_cast<const __nv_bfloat16*>(args.q.raw()),

@@ -19,7 +19,7 @@
 #include "trainer/bench/require_gpu.h"
 #include "trainer/bench/sparse_bounds.h"
 #include "trainer/bench/sparse_gates.h"
-#include "trainer/device_tensors.h"
+#include "trainer/bench/sparse_problem.h"
 #include "trainer/table.h"
 
 namespace seer {
@@ -28,102 +28,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr double kGateDensity = 0.1;
-
-/// Something that is timed.
-struct Work {
-  std::string name;
-  cuda::GpuTimer::Enqueue enqueue;
-  double density = 0;  ///< Kept blocks / visible blocks; 0: not sparse attention
-  double kept = 0;     ///< Blocks, of all rows and heads
-  bool shared = false;
-  cuda::Timing timing;
-};
-
-/// Random lists for one problem, and sparse attention with them.
-class SparseProblem {
- public:
-  SparseProblem(Backend& backend, Queue& queue, const AttentionProblem& dense)
-      : backend_(backend),
-        queue_(queue),
-        dense_(dense.dense()),
-        blocks_(*dense.with_maxima().blocks),
-        memory_(backend) {
-    scores_ = memory_.make(DType::kF32, Shape{heads(), blocks_.elements});
-    kept_ = memory_.make(DType::kF64, Shape{heads()});
-  }
-
-  int64_t heads() const { return dense_.head_count; }
-  int64_t group() const { return dense_.q.dim(1) / dense_.k.dim(1); }
-  Tensor scores() const { return scores_; }
-  BlockLists make_lists() {
-    return {memory_.make(DType::kI32, Shape{heads(), blocks_.num_query_rows}),
-            memory_.make(DType::kI32, Shape{heads(), blocks_.elements})};
-  }
-
-  /// Every visible block is kept with this probability, and the diagonal; `shared` by the heads of a group.
-  Work random(double density, bool shared) {
-    const int64_t draws = shared ? heads() / group() : heads();
-    backend_.position_scores(queue_, PositionScores::kRandom, 1, blocks_, 0, draws, draws_of(draws));
-    for (int64_t head = heads() - 1; shared && head > 0; --head) {  // backwards: copies come from lower ones
-      backend_.copy(queue_, row_of(head / group()), row_of(head));
-    }
-    const BlockLists lists = make_lists();
-    backend_.fill_zero(queue_, kept_);
-    select({.by = SelectBy::kThreshold, .value = 1.0 - density}, /*probabilities=*/true, lists);
-    const Buffer host = backend_.allocate(heads() * sizeof(double), Memory::kHostPinned);
-    const Tensor counts = host.tensor(DType::kF64, Shape{heads()});
-    backend_.copy(queue_, kept_, counts);
-    backend_.synchronize(queue_);
-    double kept = 0;
-    for (int64_t head = 0; head < heads(); ++head) kept += counts.data<double>()[head];
-    const auto n = static_cast<double>(blocks_.max_blocks);
-    return {.name = shared ? "shared by a group" : "random",
-            .enqueue = [this, args = attention_args(lists)] { backend_.sparse_attention(queue_, args); },
-            .density = kept / (n * (n + 1) / 2 * static_cast<double>(heads())),
-            .kept = kept,
-            .shared = shared};
-  }
-
-  /// Lists of all heads from scores().
-  void select(const SelectionRule& rule, bool probabilities, const BlockLists& lists) {
-    backend_.select_blocks(queue_, {.scores = scores_,
-                                    .probabilities = probabilities,
-                                    .layout = &blocks_,
-                                    .head_count = heads(),
-                                    .rule = rule,
-                                    .lists = lists,
-                                    .kept = kept_});
-  }
-
- private:
-  // Matrices of one sequence lie head after head.
-  Tensor row_of(int64_t head) const { return scores_.slice_rows(head, 1); }
-  Tensor draws_of(int64_t count) const { return scores_.slice_rows(0, count); }
-
-  SparseAttentionArgs attention_args(const BlockLists& lists) {
-    SparseAttentionArgs args{.q = dense_.q,
-                             .k = dense_.k,
-                             .v = dense_.v,
-                             .layout = dense_.layout,
-                             .blocks = &blocks_,
-                             .lists = lists,
-                             .head_begin = 0,
-                             .head_count = heads(),
-                             .scale = dense_.scale,
-                             .output = dense_.output};
-    const auto bytes = static_cast<int64_t>(backend_.sparse_attention_workspace(args));
-    args.workspace = memory_.make(DType::kU8, Shape{std::max<int64_t>(bytes, 1)});
-    return args;
-  }
-
-  Backend& backend_;
-  Queue& queue_;
-  AttentionArgs dense_;
-  const ScoreLayout& blocks_;
-  DeviceTensors memory_;
-  Tensor scores_;
-  Tensor kept_;
-};
 
 /// A gate of the published type on the problem's q and k, piece by piece.
 class GateProblem {
@@ -152,7 +56,7 @@ class GateProblem {
     project();
   }
 
-  std::vector<Work> works() {
+  std::vector<SparseWork> works() {
     return {{.name = "gate: pool", .enqueue = [this] { pool(); }},
             {.name = "gate: linear, RoPE", .enqueue = [this] { project(); }},
             {.name = "gate: scores", .enqueue = [this] { score(); }},
@@ -231,8 +135,8 @@ class SparseBench {
                             .num_kv_heads = options_.num_kv_heads,
                             .head_dim = options_.head_dim,
                             .block_size = options_.block_size});
-    SparseProblem sparse(*backend_, *queue_, dense);
-    std::vector<Work> works;
+    SparseProblem sparse(*backend_, *queue_, dense.dense(), *dense.with_maxima().blocks);
+    std::vector<SparseWork> works;
     works.push_back(
         {.name = "dense", .enqueue = [this, args = dense.dense()] { backend_->attention(*queue_, args); }});
     std::optional<CudnnContender> cudnn;
@@ -245,23 +149,23 @@ class SparseBench {
       works.push_back(sparse.random(density, /*shared=*/true));
     }
     GateProblem gate(*backend_, *queue_, dense, sparse, options_.block_size);
-    for (Work& work : gate.works()) works.push_back(std::move(work));
+    for (SparseWork& work : gate.works()) works.push_back(std::move(work));
 
     std::vector<cuda::GpuTimer::Enqueue> enqueues;
     enqueues.reserve(works.size());
-    for (const Work& work : works) enqueues.push_back(work.enqueue);
+    for (const SparseWork& work : works) enqueues.push_back(work.enqueue);
     const std::vector<cuda::Timing> timings = timer_.measure_in_turn(enqueues);
     backend_->synchronize(*queue_);
     for (size_t i = 0; i < works.size(); ++i) works[i].timing = timings[i];
 
     const SparseRulers rulers = measure_rulers(timer_, tokens, options_.head_dim);
     if (tokens != options_.tokens.front()) table_.add_rule();
-    for (const Work& work : works) {
+    for (const SparseWork& work : works) {
       add_line(tokens, work, works.front().timing.median_ms, cudnn ? works[1].timing.median_ms : 0, rulers);
     }
   }
 
-  void add_line(int64_t tokens, const Work& work, double dense_ms, double cudnn_ms,
+  void add_line(int64_t tokens, const SparseWork& work, double dense_ms, double cudnn_ms,
                 const SparseRulers& rulers) {
     const double ms = work.timing.median_ms;
     Json row = {{"tokens", tokens},

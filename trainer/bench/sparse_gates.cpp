@@ -1,18 +1,23 @@
 // Block-sparse attention over the blocks that trained gates keep, in the layers of a model that reads a text: beside dense
-// attention on the same q, k and v, in turn, layer by layer. Heads of a group keep some of the same blocks, which the kernel
-// may load once for several of them: a time can lie below the L2 floor (sparse_bounds.h).
+// attention, cuDNN's, and random lists as `bench sparse` draws them, on the same q, k and v, in turn, layer by layer. The
+// kernel loads blocks once for several list rows that keep them: a time can lie below the L2 floor (sparse_bounds.h).
 #include "trainer/bench/sparse_gates.h"
 
 #include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "cuda/bench/timing.h"
 #include "cuda/cuda_backend.h"
 #include "cuda/cuda_queue.h"
 #include "src/core/error.h"
 #include "src/core/log.h"
+#include "trainer/bench/cudnn_peer.h"
 #include "trainer/bench/report.h"
 #include "trainer/bench/require_gpu.h"
 #include "trainer/bench/sparse_bounds.h"
+#include "trainer/bench/sparse_problem.h"
 #include "trainer/eval/gate_attention.h"
 #include "trainer/eval/held_out.h"
 #include "trainer/eval/selection_flags.h"
@@ -25,24 +30,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// One layer, or the sum of several.
+/// One kind of attention: over a layer, or summed over several.
 struct Measured {
-  double dense_ms = 0;
-  double visible = 0;  ///< Blocks
-  struct Sparse {
-    double ms = 0;
-    double kept = 0;  ///< Blocks
-  };
-  std::vector<Sparse> sparse;  ///< By density
+  std::string what;
+  double nz_ratio = 0;  ///< Of gates; 0: others
+  double ms = 0;
+  double kept = 0;  ///< Blocks; 0: all
+  double visible = 0;
+  int64_t sharers = 1;  ///< Query heads that keep the same blocks
 
+  /// The same kind over another layer.
   void add(const Measured& other) {
-    dense_ms += other.dense_ms;
+    ms += other.ms;
+    kept += other.kept;
     visible += other.visible;
-    sparse.resize(other.sparse.size());
-    for (size_t d = 0; d < sparse.size(); ++d) {
-      sparse[d].ms += other.sparse[d].ms;
-      sparse[d].kept += other.sparse[d].kept;
-    }
   }
 };
 
@@ -103,13 +104,15 @@ class SparseGatesBench {
                    ? fmt::format(", {} at once as the heads of one", options_.layers_at_once)
                    : "",
                options_.gates, options_.data, table_.to_string());
+    if (peer_.cudnn == nullptr) fmt::print("no cuDNN: {}\n", peer_.missing);
+    report_["cudnn"] = peer_.describe();
     write_report(options_.json, report_);
   }
 
  private:
   void measure(int64_t tokens) {
     layers_.clear();
-    std::vector<Measured> measured;
+    std::vector<std::vector<Measured>> measured;
     const auto add = [&](LayerContext& context, const GateAttention& work) {
       layers_.push_back(work.layer);
       measured.push_back(time_layer(context, work));
@@ -131,9 +134,9 @@ class SparseGatesBench {
     const std::unique_ptr<Queue> queue = model_.backend().make_queue("rulers");
     cuda::GpuTimer timer = timer_on(*queue);
     const SparseRulers rulers = measure_rulers(timer, tokens, options_.head_dim);
-    Measured sum;
+    std::vector<Measured> sum = measured.front();
     for (size_t n = 0; n < measured.size(); ++n) {
-      sum.add(measured[n]);
+      for (size_t i = 0; n > 0 && i < sum.size(); ++i) sum[i].add(measured[n][i]);
       for (Json& row : rows_of(tokens, measured[n], rulers)) {
         row["layer"] = layers_[n];
         report_["layers"].push_back(std::move(row));
@@ -148,74 +151,114 @@ class SparseGatesBench {
                           {.repeats = options_.repeats, .warmups = 2});
   }
 
-  Measured time_layer(LayerContext& context, const GateAttention& work) const {
+  /// Dense attention first, then cuDNN's if there is one, then all that is sparse, in turn on the layer's q, k and v.
+  std::vector<Measured> time_layer(LayerContext& context, const GateAttention& work) {
+    std::vector<Measured> out = {{.what = "dense", .visible = work.visible}};
     std::vector<cuda::GpuTimer::Enqueue> enqueues = {
         [&] { context.backend.attention(context.queue, work.dense); }};
-    for (const SparseAttentionArgs& args : work.sparse)
-      enqueues.emplace_back([&] { context.backend.sparse_attention(context.queue, args); });
+    std::optional<CudnnContender> cudnn;
+    if (peer_.cudnn != nullptr) {
+      try {
+        cudnn.emplace(*peer_.cudnn, context.backend, context.queue, work.dense);
+      } catch (const Error& error) {
+        // Of this model's shape, at its first layer: our own figures are wanted all the same.
+        peer_.missing = error.what();
+        peer_.cudnn.reset();
+      }
+    }
+    if (cudnn) {
+      out.push_back({.what = "cuDNN dense", .visible = work.visible});
+      enqueues.emplace_back([&] { cudnn->run(); });
+    }
+    SparseProblem random(context.backend, context.queue, work.dense, *work.sparse.front().blocks);
+    for (const double density : options_.densities) {
+      for (const bool shared : {false, true}) {
+        const SparseWork lists = random.random(density, shared);
+        out.push_back({.what = lists.name,
+                       .kept = lists.kept,
+                       .visible = work.visible,
+                       .sharers = shared ? random.group() : 1});
+        enqueues.push_back(lists.enqueue);
+      }
+    }
+    for (size_t d = 0; d < work.sparse.size(); ++d) {
+      out.push_back({.what = fmt::format("gates, nz_ratio {:g}", options_.densities[d]),
+                     .nz_ratio = options_.densities[d],
+                     .kept = work.kept[d],
+                     .visible = work.visible});
+      enqueues.emplace_back([&, d] { context.backend.sparse_attention(context.queue, work.sparse[d]); });
+    }
     const std::vector<cuda::Timing> timings = timer_on(context.queue).measure_in_turn(enqueues);
     context.backend.synchronize(context.queue);
-    Measured out{.dense_ms = timings.front().median_ms, .visible = work.visible, .sparse = {}};
-    for (size_t d = 0; d < work.sparse.size(); ++d)
-      out.sparse.push_back({.ms = timings[1 + d].median_ms, .kept = work.kept[d]});
-    log::info("layer {}: dense {:.3f} ms, by its gate {:.3f} ms", work.layer, out.dense_ms,
-              fmt::join(milliseconds(out), ", "));
+    for (size_t i = 0; i < out.size(); ++i) out[i].ms = timings[i].median_ms;
+    log::info("layer {}: dense {:.3f} ms, by its gate {:.3f} ms", work.layer, out.front().ms,
+              fmt::join(of_gates(out), ", "));
     return out;
   }
 
-  static std::vector<double> milliseconds(const Measured& measured) {
+  static std::vector<double> of_gates(const std::vector<Measured>& measured) {
     std::vector<double> out;
-    for (const Measured::Sparse& sparse : measured.sparse) out.push_back(sparse.ms);
+    for (const Measured& one : measured) {
+      if (one.nz_ratio > 0) out.push_back(one.ms);
+    }
     return out;
   }
 
-  SparseBounds bounds_of(const Measured& measured, size_t density, const SparseRulers& rulers) const {
-    const double kept = measured.sparse[density].kept;
-    return SparseBounds({.density = kept / measured.visible,
-                         .kept = kept,
+  double cudnn_ms(const std::vector<Measured>& measured) const {
+    return peer_.cudnn != nullptr ? measured[1].ms : 0;
+  }
+
+  SparseBounds bounds_of(const Measured& sparse, double dense_ms, const SparseRulers& rulers) const {
+    return SparseBounds({.density = sparse.kept / sparse.visible,
+                         .kept = sparse.kept,
+                         .sharers = sparse.sharers,
                          .block_size = options_.block_size,
                          .head_dim = options_.head_dim,
-                         .dense_ms = measured.dense_ms},
+                         .dense_ms = dense_ms},
                         rulers);
   }
 
-  std::vector<Json> rows_of(int64_t tokens, const Measured& measured, const SparseRulers& rulers) const {
+  std::vector<Json> rows_of(int64_t tokens, const std::vector<Measured>& measured,
+                            const SparseRulers& rulers) const {
+    const double dense_ms = measured.front().ms;
     std::vector<Json> rows;
-    for (size_t d = 0; d < measured.sparse.size(); ++d) {
-      const double ms = measured.sparse[d].ms;
-      Json& row = rows.emplace_back(Json{{"tokens", tokens},
-                                         {"nz_ratio", options_.densities[d]},
-                                         {"ms", ms},
-                                         {"dense_ms", measured.dense_ms},
-                                         {"ratio_to_dense", ms / measured.dense_ms}});
-      row.update(bounds_of(measured, d, rulers).figures(ms));
+    for (const Measured& one : measured) {
+      Json& row = rows.emplace_back(Json{{"tokens", tokens}, {"what", one.what}});
+      if (one.nz_ratio > 0) row["nz_ratio"] = one.nz_ratio;
+      row["ms"] = one.ms;
+      row["ratio_to_dense"] = one.ms / dense_ms;
+      if (peer_.cudnn != nullptr) row["ratio_to_cudnn"] = one.ms / cudnn_ms(measured);
+      if (one.kept > 0) row.update(bounds_of(one, dense_ms, rulers).figures(one.ms));
     }
     return rows;
   }
 
-  void add_lines(int64_t tokens, const Measured& sum, const SparseRulers& rulers) {
+  void add_lines(int64_t tokens, const std::vector<Measured>& sum, const SparseRulers& rulers) {
     if (tokens != options_.tokens.front()) table_.add_rule();
-    std::vector<std::string> dense = {std::to_string(tokens), "dense", fmt::format("{:.3f}", sum.dense_ms),
-                                      "1.0000"};
-    dense.resize(kColumns);
-    table_.add_row(std::move(dense));
-    for (size_t d = 0; d < sum.sparse.size(); ++d) {
-      const double ms = sum.sparse[d].ms;
-      std::vector<std::string> cells = {std::to_string(tokens),
-                                        fmt::format("gates, nz_ratio {:g}", options_.densities[d]),
-                                        fmt::format("{:.3f}", ms), fmt::format("{:.4f}", ms / sum.dense_ms)};
-      for (std::string& cell : bounds_of(sum, d, rulers).cells(ms)) cells.push_back(std::move(cell));
+    const double dense_ms = sum.front().ms;
+    for (const Measured& one : sum) {
+      std::vector<std::string> cells = {
+          std::to_string(tokens), one.what, fmt::format("{:.3f}", one.ms),
+          fmt::format("{:.4f}", one.ms / dense_ms),
+          peer_.cudnn != nullptr ? fmt::format("{:.4f}", one.ms / cudnn_ms(sum)) : "-"};
+      if (one.kept > 0) {
+        for (std::string& cell : bounds_of(one, dense_ms, rulers).cells(one.ms))
+          cells.push_back(std::move(cell));
+      } else {
+        cells.resize(kColumns);
+      }
       table_.add_row(std::move(cells));
     }
   }
 
-  static constexpr size_t kColumns = 10;
+  static constexpr size_t kColumns = 11;
 
   const Inputs inputs_;
   const BenchSparseOptions options_;
   EvalModel model_;
+  CudnnPeer peer_;
   std::vector<int64_t> layers_;  ///< Measured, of the last length: the first one of those that ran at once
-  TextTable table_{SparseBounds::with_bounds({"tokens", "what", "ms", "x dense"})};
+  TextTable table_{SparseBounds::with_bounds({"tokens", "what", "ms", "x dense", "x cuDNN"})};
   Json report_;
 };
 
