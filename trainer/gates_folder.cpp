@@ -331,17 +331,24 @@ void check_gates_folder(const fs::path& folder) {
 
 namespace {
 
-/// Thresholds belong to weights: those of former ones are not taken over.
-void warn_of_lost_thresholds(const fs::path& folder) {
-  if (!fs::exists(folder / kConfig)) return;
+/// The config.json, and in it the thresholds that `calibrate` wrote into `folder` if its weights are those of `weights`:
+/// thresholds belong to weights, those of others are not taken over.
+std::string with_thresholds(std::string config, const fs::path& folder, const fs::path& weights) {
+  if (!fs::exists(folder / kConfig)) return config;
   try {
-    const nlohmann::json config = read_json_file(folder / kConfig);
-    if (config.is_object() && config.contains(kCalibratedThresholds))
-      log::warn("{}: thresholds of `calibrate` were for the weights before: calibrate again",
-                folder.string());
+    const auto before = nlohmann::ordered_json::parse(read_json_file(folder / kConfig).dump());
+    if (!before.is_object() || !before.contains(kCalibratedThresholds)) return config;
+    if (fs::exists(folder / kSafetensors) &&
+        read_text_file(folder / kSafetensors) == read_text_file(weights)) {
+      auto kept = nlohmann::ordered_json::parse(config);
+      kept[kCalibratedThresholds] = before[kCalibratedThresholds];
+      return kept.dump(2) + "\n";
+    }
+    log::warn("{}: thresholds of `calibrate` were for the weights before: calibrate again", folder.string());
   } catch (const Error& error) {  // it is about to be replaced
     log::warn("{}", error.what());
   }
+  return config;
 }
 
 }  // namespace
@@ -351,7 +358,6 @@ void write_gates_folder(const fs::path& where, const std::vector<OwnedTensor>& t
                         const std::string& training_note) {
   const fs::path folder = without_trailing_slash(where);
   check_gates_folder(folder);
-  warn_of_lost_thresholds(folder);
   const fs::path temporary = folder.string() + fmt::format(".tmp.{}", ::getpid());
   std::error_code error;
   fs::remove_all(temporary, error);
@@ -361,7 +367,8 @@ void write_gates_folder(const fs::path& where, const std::vector<OwnedTensor>& t
     const std::vector<NamedTensor> named = views(tensors);
     write_safetensors(temporary / kSafetensors, named, {{"format", "pt"}});
     if (prefill_gate_config(entry, model).published()) write_pth(temporary / kPth, named);
-    write_file_atomically(temporary / kConfig, folder_config(entry, model, base_model));
+    write_file_atomically(temporary / kConfig, with_thresholds(folder_config(entry, model, base_model),
+                                                               folder, temporary / kSafetensors));
     write_file_atomically(temporary / kCard,
                           model_card(entry, model, base_model, training_note, tensors.size()));
     commit_folder(temporary, folder);

@@ -65,6 +65,10 @@ int inspect_gates(const fs::path& folder) {
     for (const auto& [key, value] : config.items()) {
       if (key == "base_model" || key.starts_with("seerattn_") || key == kOurGate)
         fmt::print("  {}: {}\n", key, value.dump());
+      if (key == kCalibratedThresholds && value.is_object())
+        fmt::print("  calibrated (use with --calibrated): to {}, kept besides {}\n",
+                   value.value("target", nlohmann::json()).dump(),
+                   value.value("forced", nlohmann::json()).dump());
     }
   }
   const std::vector<OwnedTensor> owned = read_gates(folder);

@@ -47,7 +47,9 @@ json parse_json(std::string_view text, std::string_view display_name) {
   try {
     return json::parse(text, check);
   } catch (const json::exception& e) {
-    fail("{}: not valid JSON: {}", display_name, e.what());
+    const std::string_view what = e.what();  // "[json.exception.parse_error.101] parse error at line 1, .."
+    const size_t name_end = what.find("] ");
+    fail("{}: not valid JSON: {}", display_name, name_end == what.npos ? what : what.substr(name_end + 2));
   }
 }
 

@@ -50,6 +50,20 @@ TEST_F(GatesFolder, HoldsConfigCardAndBothFormats) {
             HasSubstr("| block size | 32 |"), HasSubstr("| gate hidden size | 24 |")));
 }
 
+TEST_F(GatesFolder, CalibratedThresholdsStayWithTheirWeights) {
+  const GateTraining gates = make_gates(entry_of("Qmaxavg_Kmin", false, 24));
+  const auto config = [&] { return nlohmann::json::parse(read_text_file(folder_ / "gates/config.json")); };
+  write(folder_ / "gates", gates);
+  nlohmann::json calibrated = config();
+  calibrated[kCalibratedThresholds] = {{"thresholds", {{0.1, 0.2}}}, {"gates_checksum", "12345678"}};
+  write_file_atomically(folder_ / "gates/config.json", calibrated.dump());
+  write(folder_ / "gates", gates);
+  EXPECT_EQ(config(), calibrated) << "a run that was done already, resumed";
+  write(folder_ / "gates", make_gates(entry_of("Qmaxavg_Kmin", false, 24), /*seed=*/2));
+  calibrated.erase(kCalibratedThresholds);
+  EXPECT_EQ(config(), calibrated) << "other weights";
+}
+
 TEST_F(GatesFolder, TheCardNamesTheModelOnTheHub) {
   const GateTraining gates = make_gates(entry_of("Qmaxavg_Kmin", false, 24));
   const auto card = [&](const std::string& name_or_path) {

@@ -8,7 +8,7 @@ namespace {
 
 [[noreturn]] void fail_absent(const char* bench) {
   fail(
-      "bench {} measures a GPU: this build has no CUDA backend: configure with -DSEER_CUDA=ON where nvcc is "
+      "bench {} needs a GPU: this build has no CUDA backend: configure with -DSEER_CUDA=ON where nvcc is "
       "installed, or use "
       "bench cpu",
       bench);

@@ -9,8 +9,7 @@ namespace seer {
 
 void require_gpu(const char* bench) {
   std::string why;
-  if (!cuda_available(&why))
-    fail("bench {} measures a GPU, bench cpu this machine's processor: {}", bench, why);
+  if (!cuda_available(&why)) fail("bench {} needs a GPU (bench cpu measures the processor): {}", bench, why);
 }
 
 }  // namespace seer

@@ -76,7 +76,9 @@ class Planner {
           "chooses");
     if (!given_.empty() && !given_is_used_)
       fail_usage(
-          "every method has values by head: leave --density and other rules out, or add a method for them");
+          "every method has values by head already (--values, --calibrated): leave --density and other rules "
+          "out, or "
+          "where there are --methods add one for them");
     return std::move(plans_);
   }
 
@@ -98,7 +100,7 @@ class Planner {
     check_rule(method, read.rule.by);
     if (selection_.calibrated && selection_.no_diagonal && read.rule.always_diagonal)
       fail_usage(
-          "--no-diagonal: the thresholds of --calibrated were found with it kept: calibrate with "
+          "--no-diagonal: the thresholds of --calibrated were found with the diagonal kept: calibrate with "
           "--no-diagonal");
     add(method, selection_.with_forced(read.rule), std::move(read.values));
   }
