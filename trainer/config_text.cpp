@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/core/error.h"
+#include "src/io/json_file.h"
 #include "trainer/config_tree.h"
 
 namespace seer {
@@ -76,9 +77,7 @@ class DocumentBuilder final : public nlohmann::json_sax<Json> {
   }
 
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
-    // The library's text ("[json.exception...] parse error at line 1, column 2: why") without its own prefix.
-    std::string why = error.what();
-    if (const size_t bracket = why.find("] "); bracket != std::string::npos) why.erase(0, bracket + 2);
+    std::string why(json_reason(error));  // "parse error at line 1, column 2: why"
     if (why.starts_with("parse error at")) {
       if (const size_t colon = why.find(": "); colon != std::string::npos) why.erase(0, colon + 2);
     }

@@ -8,18 +8,12 @@
 #include "data/file_list.h"
 #include "data/line_reader.h"
 #include "src/core/error.h"
+#include "src/io/json_file.h"
 
 namespace seer {
 namespace {
 
 constexpr size_t kMostLineBytes = size_t{1} << 30;
-
-/// The sentence of an exception of nlohmann's, without "[json.exception.out_of_range.403] ".
-std::string_view reason(const nlohmann::json::exception& error) {
-  const std::string_view text = error.what();
-  const size_t end = text.find("] ");
-  return end == std::string_view::npos ? text : text.substr(end + 2);
-}
 
 }  // namespace
 
@@ -37,7 +31,7 @@ void for_each_json_line(const std::filesystem::path& file,
         if (!json.is_object()) fail("expected an object, found {}", json.type_name());
         visit(json, place++);
       } catch (const nlohmann::json::exception& error) {
-        fail("{}: {}", where, reason(error));
+        fail("{}: {}", where, json_reason(error));
       } catch (const Error& error) {
         fail("{}: {}", where, error.what());
       }

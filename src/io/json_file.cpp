@@ -16,6 +16,12 @@ namespace seer {
 
 using nlohmann::json;
 
+std::string_view json_reason(const std::exception& error) {
+  const std::string_view text = error.what();
+  const size_t end = text.find("] ");
+  return end == std::string_view::npos ? text : text.substr(end + 2);
+}
+
 json parse_json(std::string_view text, std::string_view display_name) {
   constexpr int kMaxDepth = 64;
   // nlohmann's lexer takes a NUL byte for the end of the text and would ignore what follows.
@@ -47,9 +53,7 @@ json parse_json(std::string_view text, std::string_view display_name) {
   try {
     return json::parse(text, check);
   } catch (const json::exception& e) {
-    const std::string_view what = e.what();  // "[json.exception.parse_error.101] parse error at line 1, .."
-    const size_t name_end = what.find("] ");
-    fail("{}: not valid JSON: {}", display_name, name_end == what.npos ? what : what.substr(name_end + 2));
+    fail("{}: not valid JSON: {}", display_name, json_reason(e));
   }
 }
 

@@ -1,12 +1,16 @@
 // JSON files read strictly.
 #pragma once
 
+#include <exception>
 #include <filesystem>
 #include <string_view>
 
 #include <nlohmann/json_fwd.hpp>
 
 namespace seer {
+
+/// What an exception of the JSON library says, without its "[json.exception.out_of_range.403] ". Good as long as `error`.
+std::string_view json_reason(const std::exception& error);
 
 /// Parses one JSON text. Throws an Error naming `display_name` and the place for a syntax error, a key that
 /// occurs twice in one object (common parsers keep the last one silently), a NUL byte, or nesting deeper than

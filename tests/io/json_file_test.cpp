@@ -36,5 +36,14 @@ TEST(IntegerAt, RefusesWhatIsNone) {
   }
 }
 
+TEST(JsonFile, SyntaxErrorsAreSaidWithoutTheLibrarysNumbers) {
+  try {
+    parse_json("[1, 2", "t.json");
+    FAIL() << "it was taken";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::StartsWith("t.json: not valid JSON: parse error at line 1"));
+  }
+}
+
 }  // namespace
 }  // namespace seer
