@@ -100,6 +100,8 @@ TEST_F(BenchOfGates, RefusesBeforeItLooksForAGpu) {
   expect_refusal(bench_of_all({"--layers-at-once", "2", "--layers", "1"}), kUsage,
                  {"--layers-at-once 2", "1 layers"});
   expect_refusal(bench_of_all({"--seq", "1"}), kUsage, {"--seq 1", "at least 2"});
+  expect_refusal(bench_of_all({}), kFailure,
+                 {"--seq 4096", "a longer text or a smaller --seq"});  // its context
   const auto tokens =
       seer_train({"tokenize", "--tokenizer", kNano.string(), "--count", "Call me Ishmael.\n"});
   expect_success(tokens);

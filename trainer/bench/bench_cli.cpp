@@ -98,6 +98,7 @@ void add_bench_sparse(CLI::App& bench, Action& action) {
   command->callback([=, &action] {
     action = [=] {
       check_gate_flags(*options, shape, *layers_at_once);
+      if (!options->model.empty() && command->count("--seq") == 0) options->tokens.clear();
       return measure(options, bench_sparse_command)();
     };
   });

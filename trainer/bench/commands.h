@@ -41,7 +41,7 @@ int bench_attention_command(const BenchAttentionOptions& options);
 
 /// `bench sparse`: block-sparse attention on one GPU at some densities, blocks kept at random by each head or by the heads
 /// of a group together, beside dense attention, cuDNN's and the floors; and what a gate costs. With a model, gates and text:
-/// q, k and v of the text in the model's layers, and the blocks that its gates keep.
+/// q, k and v of the text in the model's layers, and the blocks that its gates keep as well; no `tokens`: the model's context.
 struct BenchSparseOptions : AttentionBenchOptions {
   BenchSparseOptions() : AttentionBenchOptions{.tokens = {32768, 65536, 131072}} {}
 

@@ -265,9 +265,11 @@ class SparseGatesBench {
 }  // namespace
 
 int bench_sparse_gates(const BenchSparseOptions& options) {
-  Inputs inputs(options);
+  BenchSparseOptions chosen = options;
+  if (chosen.tokens.empty()) chosen.tokens = {load_model_config(options.model).max_position_embeddings};
+  Inputs inputs(chosen);
   require_gpu("sparse");
-  SparseGatesBench(options, std::move(inputs)).run();
+  SparseGatesBench(chosen, std::move(inputs)).run();
   return 0;
 }
 
