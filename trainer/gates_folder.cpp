@@ -336,12 +336,12 @@ namespace {
 std::string with_thresholds(std::string config, const fs::path& folder, const fs::path& weights) {
   if (!fs::exists(folder / kConfig)) return config;
   try {
-    const auto before = nlohmann::ordered_json::parse(read_json_file(folder / kConfig).dump());
+    const nlohmann::json before = read_json_file(folder / kConfig);
     if (!before.is_object() || !before.contains(kCalibratedThresholds)) return config;
     if (fs::exists(folder / kSafetensors) &&
         read_text_file(folder / kSafetensors) == read_text_file(weights)) {
       auto kept = nlohmann::ordered_json::parse(config);
-      kept[kCalibratedThresholds] = before[kCalibratedThresholds];
+      kept[kCalibratedThresholds] = before.at(kCalibratedThresholds);
       return kept.dump(2) + "\n";
     }
     log::warn("{}: thresholds of `calibrate` were for the weights before: calibrate again", folder.string());

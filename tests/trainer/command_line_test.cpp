@@ -202,6 +202,12 @@ TEST_F(Train, WarnsOfRecallThatHasNoChoice) {
   EXPECT_THAT(half.err, Not(HasSubstr("eval.densities")));
 }
 
+TEST_F(Train, SaysWhatToDoWithoutAGpu) {
+  ::setenv("CUDA_VISIBLE_DEVICES", "", 1);
+  expect_refused(kFailure, {"device=cuda"}, {"device \"cuda\": ", "device \"cpu\""});
+  ::unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
 TEST_F(Train, RefusesDataItCannotUse) {
   expect_refused(kUsage, {"data.files=" + run_.path("none.npy").string()}, {"data.files", "none.npy"});
   expect_refused(kUsage, {"data.files=" + run_.path("none*.npy").string()}, {"data.files", "none*.npy"});

@@ -77,8 +77,7 @@ class Planner {
     if (!given_.empty() && !given_is_used_)
       fail_usage(
           "every method has values by head already (--values, --calibrated): leave --density and other rules "
-          "out, or "
-          "where there are --methods add one for them");
+          "out, or add a method for them where there are --methods");
     return std::move(plans_);
   }
 

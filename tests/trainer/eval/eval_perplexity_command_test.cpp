@@ -142,6 +142,8 @@ TEST_F(EvalCommand, CalibratedThresholdsReachTheirDensity) {
   const ProcessResult result = run({"calibrate"}, {"--seq", "256", "--density", "0.4"}, "calibrated");
   expect_success(result);
   EXPECT_THAT(result.out, AllOf(HasSubstr("least head"), HasSubstr("--calibrated")));
+  EXPECT_THAT(seer_train({"inspect", path("calibrated")}).out,
+              AllOf(HasSubstr("use with --calibrated"), HasSubstr("\"density\":0.4")));
   Json after = json("calibrated/config.json");
   ASSERT_EQ(after["seer_train_thresholds"]["thresholds"].size(), 4U);
   EXPECT_EQ(after["seer_train_thresholds"]["thresholds"][3].size(), 4U);
