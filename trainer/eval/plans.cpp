@@ -97,11 +97,23 @@ class Planner {
     HeadValues read = selection_.calibrated ? calibrated_thresholds(model_.gates, config_)
                                             : read_head_values(selection_.values_file, config_);
     check_rule(method, read.rule.by);
-    if (selection_.calibrated && selection_.no_diagonal && read.rule.always_diagonal)
+    if (selection_.calibrated) check_forced_less(read.rule);
+    add(method, selection_.with_forced(read.rule), std::move(read.values));
+  }
+
+  /// Refuses flags that would keep less than calibration counted as kept.
+  void check_forced_less(const SelectionRule& calibrated) const {
+    const auto check = [](const char* flag, std::optional<int64_t> asked, int64_t kept) {
+      if (asked && *asked < kept)
+        fail_usage("{} {}: the thresholds of --calibrated were found with {} kept: calibrate with {} {}",
+                   flag, *asked, kept, flag, *asked);
+    };
+    check("--sink-blocks", selection_.sink_blocks, calibrated.sink_blocks);
+    check("--local-blocks", selection_.local_blocks, calibrated.local_blocks);
+    if (selection_.no_diagonal && calibrated.always_diagonal)
       fail_usage(
           "--no-diagonal: the thresholds of --calibrated were found with the diagonal kept: calibrate with "
           "--no-diagonal");
-    add(method, selection_.with_forced(read.rule), std::move(read.values));
   }
 
   void add(const ScoringMethod& method, const SelectionRule& rule,

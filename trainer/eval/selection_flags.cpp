@@ -127,8 +127,8 @@ bool SelectionFlags::any_rule() const {
 }
 
 bool SelectionFlags::any_forced() const {
-  return last_block_dense || dense_last_rows > 0 || no_diagonal || sink_blocks > 0 || local_blocks > 0 ||
-         min_blocks > 0 || dense_layers > 0;
+  return last_block_dense || dense_last_rows > 0 || no_diagonal || sink_blocks.value_or(0) > 0 ||
+         local_blocks.value_or(0) > 0 || min_blocks > 0 || dense_layers > 0;
 }
 
 SelectionRule SelectionFlags::with_forced(SelectionRule rule) const {
@@ -136,8 +136,8 @@ SelectionRule SelectionFlags::with_forced(SelectionRule rule) const {
   rule.always_diagonal = rule.always_diagonal && !no_diagonal;
   rule.dense_last_rows =
       std::max({rule.dense_last_rows, dense_last_rows, last_block_dense ? kLastBlockDense : 0});
-  rule.sink_blocks = std::max(rule.sink_blocks, sink_blocks);
-  rule.local_blocks = std::max(rule.local_blocks, local_blocks);
+  rule.sink_blocks = std::max(rule.sink_blocks, sink_blocks.value_or(0));
+  rule.local_blocks = std::max(rule.local_blocks, local_blocks.value_or(0));
   rule.min_blocks = std::max(rule.min_blocks, min_blocks);
   return rule;
 }

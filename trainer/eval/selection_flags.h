@@ -1,6 +1,7 @@
 // How commands are told which blocks to keep.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,8 @@ struct SelectionFlags {
   bool last_block_dense = false;
   int64_t dense_last_rows = 0;
   bool no_diagonal = false;
-  int64_t sink_blocks = 0;
-  int64_t local_blocks = 0;
+  std::optional<int64_t> sink_blocks;
+  std::optional<int64_t> local_blocks;
   int64_t min_blocks = 0;
   int64_t dense_layers = 0;
 

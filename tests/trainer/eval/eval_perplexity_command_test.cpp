@@ -186,11 +186,15 @@ TEST_F(EvalCommand, CalibratedThresholdsReachTheirDensity) {
 
 TEST_F(EvalCommand, ThresholdsForSomethingElseAreRefused) {
   copy_gates("first");
-  expect_success(run({"calibrate"}, {"--seq", "128", "--density", "0.4"}, "first"));
+  expect_success(run({"calibrate"}, {"--seq", "128", "--density", "0.4", "--sink-blocks", "1"}, "first"));
   write_random_gates(path("second"), nano_model(), 16, /*seed=*/2);
   fs::copy_file(path("first/config.json"), path("second/config.json"), fs::copy_options::overwrite_existing);
   expect_refusal(perplexity({"--seq", "128", "--calibrated", "--no-diagonal"}, "first"), kUsage,
                  {"--no-diagonal", "calibrate with --no-diagonal"});
+  expect_refusal(perplexity({"--seq", "128", "--calibrated", "--sink-blocks", "0"}, "first"), kUsage,
+                 {"--sink-blocks 0", "1 kept", "calibrate with --sink-blocks 0"});
+  expect_success(
+      perplexity({"--seq", "128", "--calibrated", "--sink-blocks", "2", "--local-blocks", "0"}, "first"));
   expect_refusal(perplexity({"--seq", "128", "--calibrated"}, "second"), kUsage,
                  {path("second"), "other weights", "calibrate again"});
 }
