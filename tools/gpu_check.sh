@@ -76,7 +76,7 @@ for test in "${tests[@]}"; do
   rm -f "$log"
 done
 if [[ "$quick" == 0 ]]; then
-  benches=("attention" "attention --portable --seq 32768" "sparse" "sparse --portable --seq 32768" "gemm" "step --seq 32768" "step --seq 65536")
+  benches=("attention" "attention --portable --seq 32768" "sparse" "sparse --portable --seq 32768" "decode" "gemm" "step --seq 32768" "step --seq 65536")
   # Blocks that real gates keep: those of a few steps on the quickstart's model.
   rm -rf runs/gpu_check
   "$seer_train" train configs/quickstart.json --set device=cuda --set train.steps=20 --set 'eval.files=[]' \

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/attention/attention.h"
+#include "cuda/attention/decode.h"
 #include "cuda/attention/schedule.h"
 #include "cuda/check.h"
 #include "cuda/kernels.h"
@@ -51,11 +52,35 @@ Fused fused_for(const AttentionChoice& choice, const AttentionArgs& args) {
           .scratch_blocks = scratch_blocks};
 }
 
+/// Whether a layout of single rows would make it a call for the decode kernel: all that a planner knows.
+bool may_decode(const AttentionArgs& args) {
+  return decode_supports(args.q.dim(2)) && args.blocks == nullptr && !args.output.empty();
+}
+bool decodes(const AttentionArgs& args) {
+  const std::vector<Segment>& segments = args.layout->segments.host;
+  return may_decode(args) && std::ssize(segments) <= kMostDecodeRows &&
+         std::all_of(segments.begin(), segments.end(),
+                     [](const Segment& segment) { return segment.queries.rows == 1; });
+}
+
+void attention_decode(cudaStream_t stream, const AttentionChoice& choice, AttentionParams p,
+                      const AttentionArgs& args) {
+  const std::vector<Segment>& segments = args.layout->segments.host;
+  const auto rows = std::ssize(segments);
+  int64_t keys = 0;
+  for (const Segment& segment : segments) keys = std::max(keys, segment.queries.position + 1);
+  p.scratch = static_cast<float*>(args.workspace.raw());
+  attention_decode(p, rows, share_out_decode(p, rows, keys, choice.sm_count), args.q.dim(2), stream);
+}
+
 }  // namespace
 
 size_t attention_workspace(const AttentionChoice& choice, const AttentionArgs& args) {
   if (choice.precision == DType::kF32) return attention_fp32_workspace(args);
-  return fused_for(choice, args).bytes();
+  const size_t fused = fused_for(choice, args).bytes();
+  if (!may_decode(args)) return fused;
+  const int64_t rows = std::min(args.layout->num_query_rows, kMostDecodeRows);
+  return std::max(fused, decode_scratch_bytes(rows, args.head_count, args.q.dim(2), choice.sm_count));
 }
 
 void attention(cudaStream_t stream, const AttentionChoice& choice, const AttentionArgs& args) {
@@ -66,9 +91,6 @@ void attention(cudaStream_t stream, const AttentionChoice& choice, const Attenti
     num_tiles += ceil_div(segment.queries.rows, kQueryTile);
   }
   if (num_tiles == 0) return;
-  auto* workspace = static_cast<std::byte*>(args.workspace.raw());
-  auto* tiles = reinterpret_cast<QueryTile*>(workspace);
-  auto* counter = reinterpret_cast<int32_t*>(workspace + fused.tiles_bytes());
   AttentionParams p{.q = bf16_elements(args.q),
                     .k = bf16_elements(args.k),
                     .q_stride = args.q.row_stride(),
@@ -80,10 +102,7 @@ void attention(cudaStream_t stream, const AttentionChoice& choice, const Attenti
                     .head_begin = static_cast<int32_t>(args.head_begin),
                     .head_count = static_cast<int32_t>(args.head_count),
                     .scale_log2 = static_cast<float>(args.scale * kLog2E),
-                    .segments = device_table(args.layout->segments),
-                    .tiles = tiles,
-                    .num_tiles = static_cast<int32_t>(num_tiles),
-                    .tile_counter = counter};
+                    .segments = device_table(args.layout->segments)};
   if (!args.output.empty()) {
     p.v = bf16_elements(args.v);
     p.v_stride = args.v.row_stride();
@@ -94,6 +113,14 @@ void attention(cudaStream_t stream, const AttentionChoice& choice, const Attenti
     p.logsumexp = args.logsumexp.data<float>();
     p.logsumexp_stride = args.logsumexp.dim(1);
   }
+  if (decodes(args)) return attention_decode(stream, choice, p, args);
+
+  auto* workspace = static_cast<std::byte*>(args.workspace.raw());
+  auto* tiles = reinterpret_cast<QueryTile*>(workspace);
+  auto* counter = reinterpret_cast<int32_t*>(workspace + fused.tiles_bytes());
+  p.tiles = tiles;
+  p.num_tiles = static_cast<int32_t>(num_tiles);
+  p.tile_counter = counter;
   if (!args.block_log_max.empty()) {
     p.block_log_max = args.block_log_max.data<float>();
     p.blocks = device_table(args.blocks->segments);

@@ -51,35 +51,37 @@ std::unique_ptr<fe::graph::Graph> describe(const CudnnAttentionShape& shape) {
       .set_compute_data_type(fe::DataType_t::FLOAT)
       .set_sm_version(current_sm_version());
 
-  const auto input = [&](const char* name, TensorId id, int64_t row_stride, int64_t heads) {
+  const int64_t queries = shape.last_token ? 1 : shape.tokens;
+  const auto input = [&](const char* name, TensorId id, int64_t row_stride, int64_t heads, int64_t tokens) {
     return graph->tensor(fe::graph::Tensor_attributes()
                              .set_name(name)
                              .set_uid(id)
-                             .set_dim({1, heads, shape.tokens, shape.head_dim})
-                             .set_stride(rows_of_heads(row_stride, heads, shape.tokens, shape.head_dim)));
+                             .set_dim({1, heads, tokens, shape.head_dim})
+                             .set_stride(rows_of_heads(row_stride, heads, tokens, shape.head_dim)));
   };
-  const auto q = input("q", kQ, shape.q_stride, shape.num_heads);
-  const auto k = input("k", kK, shape.k_stride, shape.num_kv_heads);
-  const auto v = input("v", kV, shape.v_stride, shape.num_kv_heads);
+  const auto q = input("q", kQ, shape.q_stride, shape.num_heads, queries);
+  const auto k = input("k", kK, shape.k_stride, shape.num_kv_heads, shape.tokens);
+  const auto v = input("v", kV, shape.v_stride, shape.num_kv_heads, shape.tokens);
 
-  // Causal: the band of keys ends at the diagonal that starts in the top left corner.
   auto attention = fe::graph::SDPA_attributes()
                        .set_name("attention")
                        .set_attn_scale(shape.scale)
-                       .set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
-                       .set_diagonal_band_right_bound(0)
                        .set_generate_stats(shape.logsumexp);
+  // Causal: the band of keys ends at the diagonal that starts in the top left corner. The last token sees them all.
+  if (!shape.last_token) {
+    attention.set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT).set_diagonal_band_right_bound(0);
+  }
   const auto [o, logsumexp] = graph->sdpa(q, k, v, attention);
   o->set_output(true)
       .set_uid(kO)
-      .set_dim({1, shape.num_heads, shape.tokens, shape.head_dim})
-      .set_stride(rows_of_heads(shape.o_stride, shape.num_heads, shape.tokens, shape.head_dim));
+      .set_dim({1, shape.num_heads, queries, shape.head_dim})
+      .set_stride(rows_of_heads(shape.o_stride, shape.num_heads, queries, shape.head_dim));
   if (shape.logsumexp) {
     logsumexp->set_output(true)
         .set_uid(kLogsumexp)
         .set_data_type(fe::DataType_t::FLOAT)
-        .set_dim({1, shape.num_heads, shape.tokens, 1})
-        .set_stride({shape.num_heads * shape.tokens, shape.tokens, 1, 1});
+        .set_dim({1, shape.num_heads, queries, 1})
+        .set_stride({shape.num_heads * queries, queries, 1, 1});
   }
   return graph;
 }

@@ -15,9 +15,10 @@
 
 namespace seer::cuda {
 
-/// Causal attention of one sequence over itself. A row holds all heads of a token.
+/// Causal attention of one sequence over itself, or of its last token alone. A row holds all heads of a token.
 struct CudnnAttentionShape {
   int64_t tokens = 0;
+  bool last_token = false;  ///< q, o and logsumexp have one row, the last token's
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;  ///< Divides num_heads.
   int64_t head_dim = 0;

@@ -1,5 +1,6 @@
 // The fused attention kernels in bf16, the portable one and the one that this GPU takes by itself, against fp64:
-// output, logsumexp, block maxima and the T they give, over shapes, packs, heads and extreme scores.
+// output, logsumexp, block maxima and the T they give, over shapes, packs, heads and extreme scores. And the kernel that takes
+// their place where a call is of single rows, as decoding makes them.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -107,6 +108,50 @@ std::vector<AttentionCase> all_cases() {
   return cases;
 }
 
+constexpr int64_t kOneBlock = int64_t{1} << 20;  // block maxima are not wanted of single rows
+const Wanted kNoMaxima = {.maxima = false};
+
+PackedSequence last_row(int64_t length) {
+  return {length, {{length - 1, 1}}};
+}
+
+std::vector<AttentionCase> cases_of_single_rows() {
+  Pack sixteen;
+  for (const int64_t length : {1, 2, 15, 16, 17, 31, 33, 127, 128, 129, 130, 300, 1000, 1025, 4000, 700})
+    sixteen.push_back(last_row(length));
+  Pack seventeen = sixteen;  // more than the decode kernel takes
+  seventeen.push_back(last_row(77));
+  std::vector<AttentionCase> cases;
+  for (const int64_t head_dim : {32, 64, 128}) {  // 32: there is no decode kernel
+    const std::string d = fmt::format("d{}_row_", head_dim);
+    const auto add = [&](const std::string& name, int64_t heads, int64_t kv_heads, const Pack& pack,
+                         Content content = Content::kRandom, int64_t head_begin = 0, int64_t head_count = 0) {
+      cases.push_back(
+          {d + name, heads, kv_heads, head_dim, pack, kOneBlock, content, head_begin, head_count});
+    };
+    add("sixteen", 4, 2, sixteen);
+    add("seventeen", 4, 2, seventeen);
+    add("long", 8, 2, {last_row(20011)});
+    add("inside", 4, 2, {{5000, {{1234, 1}}}, {300, {{99, 1}, {298, 1}}}});
+    for (const int64_t group : {1, 2, 5, 7, 8, 9, 16, 20})
+      add(fmt::format("r{}", group), 2 * group, 2, {last_row(515), last_row(1300)});
+    add("many_kv_heads", 80, 80, {last_row(700), last_row(90)});
+    add("more_kv_heads_than_multiprocessors", 200, 200, {last_row(300), last_row(7)});
+    add("one_kv_head_of_r4", 8, 2, {last_row(1500)}, Content::kRandom, 4, 4);
+    add("heads_across_groups", 6, 2, {last_row(1500), last_row(70)}, Content::kRandom, 1, 3);
+    add("heads_across_slots", 32, 2, {last_row(1500), last_row(70)}, Content::kRandom, 5, 20);
+    add("one_head", 6, 3, {last_row(1500)}, Content::kRandom, 3, 1);
+    const Pack two = {last_row(515), last_row(3000)};
+    add("scores_of_60", 4, 2, two, Content::kScoresOf60);
+    add("plus_minus_60", 4, 2, two, Content::kPlusMinus);
+    add("flat", 4, 2, two, Content::kFlat);
+    add("one_key", 4, 2, two, Content::kOneKey);
+    add("growing", 4, 2, two, Content::kGrowing);
+    add("shrinking", 4, 2, two, Content::kShrinking);
+  }
+  return cases;
+}
+
 class FusedAttention : public testing::TestWithParam<std::tuple<Path, AttentionCase>> {
  protected:
   /// Both paths are judged by the same one.
@@ -133,6 +178,53 @@ INSTANTIATE_TEST_SUITE_P(All, FusedAttention,
                            return fmt::format("{}_{}", name_of(std::get<0>(test.param)),
                                               std::get<1>(test.param).name);
                          });
+
+class SingleRows : public FusedAttention {};
+
+TEST_P(SingleRows, MatchFp64) {
+  const auto& [path, c] = GetParam();
+  Device device = make_device(path);
+  const AttentionProblem problem = problem_of(c);
+  const FusedResult actual = run_attention(device, c, problem, kNoMaxima);
+  expect_result(c, actual, reference(c, problem), kNoMaxima);
+  expect_same_bits(actual, run_attention(device, c, problem, kNoMaxima));
+  const FusedResult output = run_attention(device, c, problem, {.logsumexp = false, .maxima = false});
+  EXPECT_TRUE(same_bits(output.output, actual.output));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, SingleRows, testing::Combine(testing::ValuesIn(kPaths), testing::ValuesIn(cases_of_single_rows())),
+    [](const auto& test) {
+      return fmt::format("{}_{}", name_of(std::get<0>(test.param)), std::get<1>(test.param).name);
+    });
+
+/// Sets key `key` of kv head `kv_head` of a pack of one sequence.
+void set_key(AttentionProblem& problem, int64_t key, int64_t kv_head, double value) {
+  const int64_t at = (key * problem.kv_heads + kv_head) * problem.head_dim;
+  std::fill_n(problem.k.begin() + at, problem.head_dim, value);
+  std::fill_n(problem.v.begin() + at, problem.head_dim, value);
+}
+
+TEST(SingleRow, SeesNaNOfItsKeysAndOfNoOthers) {
+  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+  Device device = make_device(Path::kDefault);
+  for (const int64_t position : {0, 7, 700, 1290}) {
+    SCOPED_TRACE(position);
+    const AttentionCase c = {"nan", 4, 2, 128, {{1300, {{position, 1}}}}, kOneBlock};
+    const AttentionProblem whole = problem_of(c);
+    AttentionProblem behind = whole;
+    for (int64_t key = position + 1; key < 1300; ++key) {
+      for (const int64_t kv_head : {0, 1}) set_key(behind, key, kv_head, kNaN);
+    }
+    expect_same_bits(run_attention(device, c, behind, kNoMaxima), run_attention(device, c, whole, kNoMaxima));
+
+    AttentionProblem seen = whole;
+    set_key(seen, position / 2, 0, kNaN);
+    const Values output = run_attention(device, c, seen, kNoMaxima).output;
+    for (size_t i = 0; i < output.size(); ++i)
+      ASSERT_EQ(std::isnan(output[i]), i < output.size() / 2) << i;  // heads 0 and 1
+  }
+}
 
 }  // namespace
 }  // namespace seer::test

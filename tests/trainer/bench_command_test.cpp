@@ -32,6 +32,7 @@ TEST(BenchCommand, RefusesBeforeItMeasures) {
 TEST(BenchCommand, RefusesGpuOptionsBeforeItLooksForAGpu) {
   expect_refusal(seer_train({"bench", "attention", "--seq", "8192,0"}), kUsage, {"--seq"});
   expect_refusal(seer_train({"bench", "attention", "--block", "48"}), kUsage, {"--block"});
+  expect_refusal(seer_train({"bench", "decode", "--seq", "8192,0"}), kUsage, {"--seq"});
   expect_refusal(seer_train({"bench", "gemm", "--model-config", "/no/such/config.json"}), kUsage,
                  {"--model-config"});
   expect_refusal(seer_train({"bench", "step", "--gates", "17"}), kUsage, {"--gates"});
@@ -132,7 +133,7 @@ TEST(BenchCommand, SaysHowToStartSeveralRanks) {
 TEST(BenchCommand, RefusesAReportThatCannotBeWrittenBeforeItMeasures) {
   const TempDir folder;
   const std::string report = (folder / "none" / "report.json").string();
-  for (const char* bench : {"attention", "sparse", "gemm", "step", "ranks", "comm"}) {
+  for (const char* bench : {"attention", "sparse", "decode", "gemm", "step", "ranks", "comm"}) {
     SCOPED_TRACE(bench);
     expect_refusal(seer_train({"bench", bench, "--json", report}), kUsage, {"--json", "no folder"});
   }
@@ -142,7 +143,7 @@ TEST(BenchCommand, SaysWhatAGpuBenchLacks) {
   const TempDir folder;
   const fs::path report = folder / "report.json";
   ::setenv("CUDA_VISIBLE_DEVICES", "", 1);  // the child sees no GPU, even where there is one
-  for (const char* bench : {"attention", "sparse", "gemm", "step"}) {
+  for (const char* bench : {"attention", "sparse", "decode", "gemm", "step"}) {
     SCOPED_TRACE(bench);
     const ProcessResult result = seer_train({"bench", bench, "--json", report.string()});
     expect_refusal(result, kFailure, {std::string("bench ") + bench});

@@ -104,6 +104,20 @@ void add_bench_sparse(CLI::App& bench, Action& action) {
   });
 }
 
+void add_bench_decode(CLI::App& bench, Action& action) {
+  const auto options = std::make_shared<BenchDecodeOptions>();
+  auto* command = bench.add_subcommand(
+      "decode", "On one GPU: a token of generation with a KV cache, its attention beside cuDNN's");
+  command->add_option("--model-config", options->model_config, "config.json (default: Llama-3.1-8B's shape)")
+      ->check(CLI::ExistingPath);
+  command->add_option("--seq", options->tokens, "Tokens in the cache, one or more: 8192,32768")
+      ->delimiter(',')
+      ->check(kPositive);
+  command->add_option("--repeats", options->repeats, "Runs; the median counts")->check(kPositive);
+  command->add_option("--json", options->json, "File for the figures");
+  command->callback([=, &action] { action = measure(options, bench_decode_command); });
+}
+
 void add_bench_gemm(CLI::App& bench, Action& action) {
   const auto options = std::make_shared<BenchGemmOptions>();
   auto* command = bench.add_subcommand(
@@ -239,6 +253,7 @@ void add_bench_commands(CLI::App& app, Action& action, const std::vector<std::st
       [=, &action] { action = [=] { return bench_tokenizer_command(*tokenizer, *text, *repeats); }; });
   add_bench_attention(*command, action);
   add_bench_sparse(*command, action);
+  add_bench_decode(*command, action);
   add_bench_gemm(*command, action);
   add_bench_step(*command, action);
   add_bench_ranks(*command, action, arguments);

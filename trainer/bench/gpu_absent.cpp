@@ -1,4 +1,4 @@
-// Compiled in place of attention.cpp, gemm.cpp, ranks.cpp, sparse.cpp, sparse_gates.cpp and step.cpp in a build without the
+// Compiled in place of attention.cpp, decode.cpp, gemm.cpp, ranks.cpp, sparse.cpp, sparse_gates.cpp and step.cpp in a build without the
 // CUDA backend.
 #include "src/core/error.h"
 #include "trainer/bench/commands.h"
@@ -18,6 +18,9 @@ namespace {
 
 int bench_attention_command(const BenchAttentionOptions& /*options*/) {
   fail_absent("attention");
+}
+int bench_decode_command(const BenchDecodeOptions& /*options*/) {
+  fail_absent("decode");
 }
 int bench_gemm_command(const BenchGemmOptions& /*options*/) {
   fail_absent("gemm");
