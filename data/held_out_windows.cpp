@@ -54,22 +54,35 @@ std::vector<int32_t> join_documents(std::span<const std::vector<int32_t>> docume
   return joined;
 }
 
+namespace {
+
+/// What windows are cut from, and new tokens of each.
+std::span<const int32_t> text_of(std::span<const int32_t> document, const WindowOptions& options) {
+  const bool has_bos = options.bos && !document.empty() && document.front() == *options.bos;
+  return document.subspan(has_bos && !options.keep_document_bos ? 1 : 0);
+}
+int64_t step_of(const WindowOptions& options) {
+  return options.length - (options.bos ? 1 : 0);
+}
+
+}  // namespace
+
+int64_t windows_in(std::span<const int32_t> document, const WindowOptions& options) {
+  return std::min(options.per_document, std::ssize(text_of(document, options)) / step_of(options));
+}
+
 std::vector<std::vector<int32_t>> cut_windows(std::span<const std::vector<int32_t>> documents,
                                               const WindowOptions& options) {
   SEER_CHECK(options.length >= 2 && options.per_document >= 1, "{} windows of {} tokens",
              options.per_document, options.length);
   std::vector<std::vector<int32_t>> windows;
-  const int64_t step = options.length - (options.bos ? 1 : 0);
+  const int64_t step = step_of(options);
   for (const std::vector<int32_t>& document : documents) {
-    std::span<const int32_t> text = document;
-    const bool has_bos = options.bos && !text.empty() && text.front() == *options.bos;
-    if (has_bos && !options.keep_document_bos) text = text.subspan(1);
-    const int64_t whole = std::min(options.per_document, static_cast<int64_t>(text.size()) / step);
-    for (int64_t w = 0; w < whole; ++w) {
+    for (int64_t w = 0; w < windows_in(document, options); ++w) {
       std::vector<int32_t>& window = windows.emplace_back();
       window.reserve(options.length);
       if (options.bos) window.push_back(*options.bos);
-      const auto part = text.subspan(w * step, step);
+      const auto part = text_of(document, options).subspan(w * step, step);
       window.insert(window.end(), part.begin(), part.end());
     }
   }

@@ -37,6 +37,9 @@ struct WindowOptions {
   bool keep_document_bos = false;
 };
 
+/// How many windows are cut from a document.
+int64_t windows_in(std::span<const int32_t> document, const WindowOptions& options);
+
 /// The windows of all documents, in order. Windows that a document is too short for are left out.
 std::vector<std::vector<int32_t>> cut_windows(std::span<const std::vector<int32_t>> documents,
                                               const WindowOptions& options);

@@ -66,16 +66,14 @@ const Layout& layout_of(PromptTemplate prompt_template) {
   fail("prompt template {} is not in the table", static_cast<int>(prompt_template));
 }
 
-/// Whether a ChatML template spells out a system message of its own: words right behind its opening, which is written with a
-/// line break or with \n.
-bool has_own_system(std::string_view chat_template) {
-  constexpr std::string_view kOpening = "<|im_start|>system";
-  for (size_t at = 0; (at = chat_template.find(kOpening, at)) != std::string_view::npos;) {
-    at += kOpening.size();
+/// Whether a template spells out a system message of its own: words right behind its opening, which is written with line
+/// breaks or with \n.
+bool has_own_system(std::string_view chat_template, std::string_view opening) {
+  for (size_t at = 0; (at = chat_template.find(opening, at)) != std::string_view::npos;) {
+    at += opening.size();
     std::string_view rest = chat_template.substr(at);
-    for (const std::string_view line_break : {"\\n", "\n"}) {
-      if (rest.starts_with(line_break)) rest.remove_prefix(line_break.size());
-    }
+    while (rest.starts_with("\\n") || rest.starts_with('\n'))
+      rest.remove_prefix(rest.front() == '\n' ? 1 : 2);
     if (!rest.empty() && std::isalpha(static_cast<unsigned char>(rest.front())) != 0) return true;
   }
   return false;
@@ -139,12 +137,15 @@ std::optional<std::string> read_chat_template(const std::filesystem::path& folde
 
 std::optional<PromptTemplate> recognise_template(std::string_view chat_template) {
   const auto has = [&](std::string_view text) { return chat_template.find(text) != std::string_view::npos; };
-  if (has("<|start_header_id|>") && has("<|eot_id|>"))
-    return has("Cutting Knowledge Date") ? PromptTemplate::kLlama31 : PromptTemplate::kMetaLlama3;
+  if (has("<|start_header_id|>") && has("<|eot_id|>")) {
+    if (has("Cutting Knowledge Date")) return PromptTemplate::kLlama31;
+    if (has_own_system(chat_template, "<|start_header_id|>system<|end_header_id|>")) return std::nullopt;
+    return PromptTemplate::kMetaLlama3;
+  }
   if (has("<\uff5cUser\uff5c>") && has("<\uff5cAssistant\uff5c>")) return PromptTemplate::kDeepSeekR1;
   if (!has("<|im_start|>") || !has("<|im_end|>")) return std::nullopt;
   if (has("You are Qwen, created by Alibaba Cloud.")) return PromptTemplate::kQwen25;
-  if (has_own_system(chat_template)) return std::nullopt;
+  if (has_own_system(chat_template, "<|im_start|>system")) return std::nullopt;
   return has("enable_thinking") ? PromptTemplate::kQwen3 : PromptTemplate::kChatMl;
 }
 

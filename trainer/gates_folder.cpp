@@ -140,6 +140,7 @@ std::string model_card(const GateEntryConfig& entry, const ModelConfig& model, c
 /// A gate's keys of a gates folder's config.json, with the defaults of the published package.
 GateEntryConfig gate_keys(const nlohmann::json& config, const std::string& where) {
   GateEntryConfig entry;
+  entry.export_ = {.threshold = 0, .nz_ratio = 1, .last_block_dense = true};
   try {
     entry.type = config.value("seerattn_gate_type", entry.type);
     if (config.contains("seerattn_gate_block_size"))

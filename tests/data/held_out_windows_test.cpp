@@ -31,6 +31,17 @@ TEST(CutWindows, TheBosCountsInTheLength) {
               ElementsAre(Ids{99, 0, 1, 2}, Ids{99, 3, 4, 5}, Ids{99, 10, 11, 12}, Ids{99, 20, 21, 22}));
 }
 
+TEST(CutWindows, AreCounted) {
+  const auto counts = [](const WindowOptions& options) {
+    std::vector<int64_t> out;
+    for (const Ids& document : kDocuments) out.push_back(windows_in(document, options));
+    return out;
+  };
+  EXPECT_THAT(counts({.length = 4, .per_document = 9}), ElementsAre(2, 0, 1, 0));
+  EXPECT_THAT(counts({.length = 4, .per_document = 2, .bos = 99}), ElementsAre(2, 1, 1, 0));
+  EXPECT_THAT(counts({.length = 9, .bos = 0}), ElementsAre(1, 0, 0, 0));
+}
+
 TEST(CutWindows, ADocumentsOwnBosIsReplacedOrKept) {
   const std::vector<Ids> documents = {{99, 1, 2, 3, 4, 5, 6}, {99}, {1, 2, 3, 99}};
   EXPECT_THAT(cut_windows(documents, {.length = 4, .per_document = 2, .bos = 99}),

@@ -77,6 +77,12 @@ TEST(Prompt, AModelsOwnTemplateIsRecognised) {
   for (const char* own : {"<|im_start|>system\nYou are a helpful assistant.<|im_end|>",
                           R"(<|im_start|>system\nYou are a helpful assistant.<|im_end|>)"})
     EXPECT_EQ(of(own), std::nullopt) << own;
+  for (const char* own :
+       {"<|start_header_id|>system<|end_header_id|>\n\nYou are a pirate.<|eot_id|>",
+        R"({{- '<|start_header_id|>system<|end_header_id|>\n\nYou are a pirate.<|eot_id|>' }})"})
+    EXPECT_EQ(of(own), std::nullopt) << own;
+  EXPECT_EQ(of(R"({{- '<|start_header_id|>system<|end_header_id|>\n\n' + content + '<|eot_id|>' }})"),
+            kMetaLlama3);
   EXPECT_EQ(of(R"({{- '<|im_start|>system\n' }} {{ content + '<|im_end|>' }})"), kChatMl);
 
   const test::TempDir folder;

@@ -157,6 +157,22 @@ TEST_F(GatesFolder, GatesOfOursSayThatOthersCannotLoadThem) {
   }
 }
 
+TEST_F(GatesFolder, KeysThatAreMissingAreThePublishedPackagesDefaults) {
+  write(folder_ / "gates", make_gates(entry_of("Qavg_Kmaxminavg")));
+  const fs::path file = folder_ / "gates/config.json";
+  auto config = nlohmann::json::parse(read_text_file(file));
+  for (const char* key : {"seerattn_sparsity_method", "seerattn_threshold", "seerattn_nz_ratio",
+                          "seerattn_last_block_dense", "seerattn_gate_force_double"})
+    ASSERT_EQ(config.erase(key), 1U) << key;
+  write_file_atomically(file, config.dump());
+  const GateEntryConfig read = read_gate_entry(folder_ / "gates");
+  EXPECT_EQ(read.export_.sparsity_method, "threshold");
+  EXPECT_EQ(read.export_.threshold, 0);
+  EXPECT_EQ(read.export_.nz_ratio, 1);
+  EXPECT_TRUE(read.export_.last_block_dense);
+  EXPECT_FALSE(read.force_double);
+}
+
 TEST_F(GatesFolder, OtherPiecesAndUnknownKeysAreRefused) {
   GateEntryConfig entry = entry_of("Qavg_Kmaxminavg");
   entry.key_pieces = 2;

@@ -25,10 +25,10 @@ Json found_thresholds(const CalibrateOptions& options, const HeadValues& calibra
                       size_t windows) {
   Json json = Json::parse(to_json(calibrated));
   const bool by_density = options.target.density > 0;
-  json["target"] = {
+  json[kTarget] = {
       {by_density ? "density" : "recall", by_density ? options.target.density : options.target.recall},
       {"data", fmt::format("{}", fmt::join(options.held_out.data, ","))},
-      {"seq", length},
+      {kTargetLength, length},
       {"windows", windows},
       {"model_checksum", model_checksum(options.model.model)}};
   json[kThresholdsOf] = gates_checksum(options.model.gates);

@@ -23,6 +23,7 @@ struct AttentionPlan {
   SelectionRule rule;
   int64_t dense_layers = 0;                ///< The first layers attend densely all the same.
   std::vector<std::vector<float>> values;  ///< By layer and head, their own rule.value; empty: one for all
+  int64_t calibrated_length = 0;  ///< Tokens of the sequences that `values` were found on; 0: unknown
 };
 
 /// Numbers by layer and head as an array [L, H] fp32 on the device, in `to`, which is allocated if it is empty. Waits for the

@@ -4,6 +4,7 @@
 
 #include "data/held_out_windows.h"
 #include "src/core/error.h"
+#include "src/core/log.h"
 
 namespace seer {
 namespace {
@@ -64,6 +65,12 @@ std::vector<std::vector<int32_t>> held_out_windows(const HeldOutFlags& flags, co
   if (windows.empty()) {
     fail("--seq {}: none of the {} documents of --data is that long", length, documents.size());
   }
+  const auto too_short =
+      std::count_if(documents.begin(), documents.end(),
+                    [&](const std::vector<int32_t>& document) { return windows_in(document, options) == 0; });
+  if (too_short > 0)
+    log::info("{} of {} documents have fewer than {} tokens and are left out", too_short, documents.size(),
+              length);
   return windows;
 }
 

@@ -36,7 +36,11 @@ class PerplexityRun {
     ForwardPass pass(
         model_.backend(), model_.config(), model_.weights(), model_.gates(),
         {.max_tokens = length_, .block_size = model_.block_size(), .methods = methods, .visitor = {}});
-    if (model_.options().device == "cuda") warm_up(pass, methods);
+    if (model_.options().device == "cuda") {
+      warm_up(pass, methods);
+    } else if (!options_.recall) {
+      pass.prefill(options_.windows.front(), {});  // brings the weights into memory
+    }
     const Measured dense = measure(pass, {});
     result.dense = {.perplexity = dense.perplexity, .prefill_seconds = dense.seconds};
     log::info("{} tokens, {}, dense: perplexity {:.4f}", length_, windows(result), dense.perplexity);

@@ -30,6 +30,7 @@ void give_hints(const EvalModel& model, const std::vector<AttentionPlan>& plans,
                 const std::vector<int64_t>& lengths) {
   hint_at_bos(model.tokenizer(), plans);
   for (const int64_t length : lengths) {
+    hint_at_length(plans, length);
     const int64_t blocks = ceil_div(length, model.block_size());
     for (const AttentionPlan& plan : plans) {
       const SelectionRule& rule = plan.rule;

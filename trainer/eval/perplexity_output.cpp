@@ -16,6 +16,15 @@ double change_of(const PerplexityResult& result, const SparseResult& row) {
   return row.perplexity / result.dense.perplexity - 1.0;
 }
 
+/// The type, and what it does not say.
+std::string gate_form(const GateEntryConfig& gates) {
+  std::string text = gates.type;
+  if (gates.force_double) text += ", force_double";
+  if (gates.key_pieces > 1) text += fmt::format(", key_pieces {}", gates.key_pieces);
+  if (gates.distance_bias) text += ", distance_bias";
+  return text;
+}
+
 Json row_json(const PerplexityResult& result, const SparseResult& row) {
   Json json = {
       {"method", to_string(*row.plan.method)},
@@ -70,7 +79,7 @@ std::string perplexity_json(const EvalModel& model, const HeldOutFlags& held_out
                {"device", options.device},
                {"precision", options.precision},
                {"block_size", model.block_size()},
-               {"gate_type", model.gates() != nullptr ? Json(model.gates()->entry().type) : Json()},
+               {"gate_type", model.gates() != nullptr ? Json(gate_form(model.gates()->entry())) : Json()},
                {"lengths", Json::array()}};
   for (const PerplexityResult& result : results) {
     Json length = {

@@ -8,6 +8,7 @@
 #include "src/core/log.h"
 #include "src/io/checksum.h"
 #include "src/sparse/sparse_layer.h"
+#include "trainer/eval/provenance.h"
 #include "trainer/gates_folder.h"
 
 namespace seer {
@@ -97,23 +98,36 @@ class Planner {
     HeadValues read = selection_.calibrated ? calibrated_thresholds(model_.gates, config_)
                                             : read_head_values(selection_.values_file, config_);
     check_rule(method, read.rule.by);
-    if (selection_.calibrated) check_forced_less(read.rule);
+    if (selection_.calibrated || !read.gates_checksum.empty()) check_calibration(method, read);
     add(method, selection_.with_forced(read.rule), std::move(read.values));
+    plans_.back().calibrated_length = read.calibrated_length;
   }
 
-  /// Refuses flags that would keep less than calibration counted as kept.
-  void check_forced_less(const SelectionRule& calibrated) const {
-    const auto check = [](const char* flag, std::optional<int64_t> asked, int64_t kept) {
-      if (asked && *asked < kept)
-        fail_usage("{} {}: the thresholds of --calibrated were found with {} kept: calibrate with {} {}",
-                   flag, *asked, kept, flag, *asked);
-    };
-    check("--sink-blocks", selection_.sink_blocks, calibrated.sink_blocks);
-    check("--local-blocks", selection_.local_blocks, calibrated.local_blocks);
-    if (selection_.no_diagonal && calibrated.always_diagonal)
+  /// Refuses thresholds that were found for something else, and flags that would keep less than they were found with.
+  void check_calibration(const ScoringMethod& method, const HeadValues& found) const {
+    const std::string source =
+        selection_.calibrated ? "--calibrated" : fmt::format("--values {}", selection_.values_file);
+    if (method.kind != Kind::kGate)
       fail_usage(
-          "--no-diagonal: the thresholds of --calibrated were found with the diagonal kept: calibrate with "
-          "--no-diagonal");
+          "{}: `calibrate` found these thresholds for the probabilities of a gate: they are no rule for "
+          "method {}",
+          source, to_string(method));
+    // Builds before 2026-11-30 did not say whose they are.
+    if (!found.gates_checksum.empty() && found.gates_checksum != gates_checksum(model_.gates))
+      fail_usage("{}: the thresholds are for other weights than those of the gates in {}: calibrate again",
+                 source, model_.gates);
+    const auto check = [&](const char* flag, std::optional<int64_t> asked, int64_t kept) {
+      if (asked && *asked < kept)
+        fail_usage("{} {}: the thresholds of {} were found with {} kept: calibrate with {} {}", flag, *asked,
+                   source, kept, flag, *asked);
+    };
+    check("--sink-blocks", selection_.sink_blocks, found.rule.sink_blocks);
+    check("--local-blocks", selection_.local_blocks, found.rule.local_blocks);
+    if (selection_.no_diagonal && found.rule.always_diagonal)
+      fail_usage(
+          "--no-diagonal: the thresholds of {} were found with the diagonal kept: calibrate with "
+          "--no-diagonal",
+          source);
   }
 
   void add(const ScoringMethod& method, const SelectionRule& rule,
@@ -161,10 +175,36 @@ void hint_at_bos(const Tokenizer* tokenizer, const std::vector<AttentionPlan>& p
         "keeps it");
 }
 
+void hint_at_length(const std::vector<AttentionPlan>& plans, int64_t tokens) {
+  constexpr double kFar = 1.5;
+  for (const AttentionPlan& plan : plans) {
+    const auto found = static_cast<double>(plan.calibrated_length);
+    const auto used = static_cast<double>(tokens);
+    if (plan.calibrated_length == 0 || (used <= kFar * found && found <= kFar * used)) continue;
+    log::warn(
+        "thresholds that were calibrated at {} tokens keep another share of the blocks at {}: a row's "
+        "probabilities are "
+        "of more or fewer blocks. Calibrate at the length that is used (--seq)",
+        plan.calibrated_length, tokens);
+    return;  // once for all plans
+  }
+}
+
+void follow_config(const std::string& gates, const SelectionFlags& selection,
+                   std::vector<AttentionPlan>& plans) {
+  if (gates.empty() || selection.dense_last_rows) return;
+  const int64_t rows = rule_of(read_gate_entry(gates)).dense_last_rows;
+  for (AttentionPlan& plan : plans) {
+    if (plan.method && plan.method->kind == Kind::kGate)
+      plan.rule.dense_last_rows = std::max(plan.rule.dense_last_rows, rows);
+  }
+}
+
 AttentionPlan one_plan_of(const EvalModelOptions& model, const ModelConfig& config,
                           const SelectionFlags& selection, const std::string& method) {
-  const std::vector<AttentionPlan> plans = plans_of(model, config, selection, {method});
+  std::vector<AttentionPlan> plans = plans_of(model, config, selection, {method});
   if (plans.size() > 1) fail_usage("one rule was expected, {} were given", plans.size());
+  follow_config(model.gates, selection, plans);
   return plans.front();
 }
 

@@ -125,6 +125,11 @@ std::vector<TaskSample> ruler_samples(const EvalRulerOptions& options, const std
   return make_ruler_samples(recipe, tokenizer, most > 0 ? most : kSamples);
 }
 
+/// Its prompt and its answer.
+int64_t tokens_of(const TaskSample& sample, const Tokenizer& tokenizer) {
+  return std::ssize(encode_prompt(tokenizer, sample.prompt())) + sample.tokens_to_generate;
+}
+
 }  // namespace
 
 int eval_ruler_command(const EvalRulerOptions& options) {
@@ -136,10 +141,13 @@ int eval_ruler_command(const EvalRulerOptions& options) {
   const std::shared_ptr<const Tokenizer> tokenizer = require_tokenizer(options.model.model, config);
   const PromptTemplate prompt_template =
       !options.data.empty() ? PromptTemplate::kBase : task_template(options, PromptTemplate::kMetaLlama3);
+  int64_t most_tokens = 0;
   for (const int64_t length :
-       options.lengths) {  // one of each says whether it fits, and whether files are whole
-    for (const std::string& name : names)
-      ruler_samples(options, name, length, *tokenizer, prompt_template, 1);
+       options.lengths) {  // one of each says whether files are whole, and how long it is here
+    for (const std::string& name : names) {
+      for (const TaskSample& sample : ruler_samples(options, name, length, *tokenizer, prompt_template, 1))
+        most_tokens = std::max(most_tokens, std::max(length, tokens_of(sample, *tokenizer)));
+    }
   }
 
   Json settings = task_settings(options, prompt_template, config, *tokenizer);
@@ -153,11 +161,11 @@ int eval_ruler_command(const EvalRulerOptions& options) {
                            {"hotpotqa", options.hotpotqa}}
                           .dump());
 
-  const int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
-  // Files of RULER's scripts were made by other tokenizers' counts: they may be a little longer here.
-  EvalModel model(options.model, options.data.empty() ? longest : longest + longest / 4 + 1024);
+  // Samples of a file of RULER's scripts were made for one length by another tokenizer's count: here they differ a little.
+  EvalModel model(options.model, options.data.empty() ? most_tokens : most_tokens + most_tokens / 4 + 1024);
   Generator generator(model, methods_of(contenders));
   hint_at_bos(tokenizer.get(), plans_of(contenders));
+  for (const int64_t length : options.lengths) hint_at_length(plans_of(contenders), length);
   const StopSignal stop(0, "answer");
   std::vector<RulerScores> all;
   for (const int64_t length : options.lengths) {

@@ -8,7 +8,6 @@
 
 #include "src/core/error.h"
 #include "src/io/json_file.h"
-#include "trainer/eval/provenance.h"
 #include "trainer/gates_folder.h"
 
 namespace seer {
@@ -62,6 +61,7 @@ class HeadValueReader {
     out.rule.by = thresholds ? SelectBy::kThreshold : rule();
     out.values = values(thresholds ? kThresholds : "values", out.rule.by);
     if (json_.contains(kForced)) read_forced(json_.at(kForced), out.rule);
+    if (json_.contains(kThresholdsOf)) read_calibration(out);
     return out;
   }
 
@@ -111,6 +111,17 @@ class HeadValueReader {
       fail("{}: \"{}\" has a negative number", where_, kForced);
   }
 
+  void read_calibration(HeadValues& out) const {
+    try {
+      out.gates_checksum = json_.at(kThresholdsOf).get<std::string>();
+      if (const auto target = json_.find(kTarget); target != json_.end())
+        out.calibrated_length = integer_at(*target, kTargetLength, where_);
+    } catch (const Json::exception& error) {
+      fail("{}: \"{}\" or \"{}\" is not what `seer-train calibrate` writes: {}", where_, kThresholdsOf,
+           kTarget, error.what());
+    }
+  }
+
   Json json_;
   std::string where_;
   const ModelConfig& model_;
@@ -127,15 +138,15 @@ bool SelectionFlags::any_rule() const {
 }
 
 bool SelectionFlags::any_forced() const {
-  return last_block_dense || dense_last_rows > 0 || no_diagonal || sink_blocks.value_or(0) > 0 ||
+  return last_block_dense || dense_last_rows.value_or(0) > 0 || no_diagonal || sink_blocks.value_or(0) > 0 ||
          local_blocks.value_or(0) > 0 || min_blocks > 0 || dense_layers > 0;
 }
 
 SelectionRule SelectionFlags::with_forced(SelectionRule rule) const {
   constexpr int64_t kLastBlockDense = 2;  // rows, as the published code has it
   rule.always_diagonal = rule.always_diagonal && !no_diagonal;
-  rule.dense_last_rows =
-      std::max({rule.dense_last_rows, dense_last_rows, last_block_dense ? kLastBlockDense : 0});
+  if (dense_last_rows) rule.dense_last_rows = *dense_last_rows;
+  if (last_block_dense) rule.dense_last_rows = std::max(rule.dense_last_rows, kLastBlockDense);
   rule.sink_blocks = std::max(rule.sink_blocks, sink_blocks.value_or(0));
   rule.local_blocks = std::max(rule.local_blocks, local_blocks.value_or(0));
   rule.min_blocks = std::max(rule.min_blocks, min_blocks);
@@ -192,10 +203,6 @@ HeadValues calibrated_thresholds(const std::string& gates, const ModelConfig& mo
   }
   Json calibrated = *found;
   if (calibrated.is_array()) calibrated = {{kThresholds, *found}};  // as builds before 2026-11-30 wrote it
-  const auto of = calibrated.find(kThresholdsOf);
-  if (of != calibrated.end() && *of != gates_checksum(gates))
-    fail_usage("--calibrated: the thresholds in {} are for other weights than its gates': calibrate again",
-               file);
   return HeadValueReader(std::move(calibrated), fmt::format("{}: {}", file, kCalibratedThresholds), model)
       .read();
 }

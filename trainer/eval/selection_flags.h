@@ -20,7 +20,7 @@ struct SelectionFlags {
   bool calibrated =
       false;  ///< The gate's thresholds that `calibrate` wrote into the gates folder's config.json
   bool last_block_dense = false;
-  int64_t dense_last_rows = 0;
+  std::optional<int64_t> dense_last_rows;
   bool no_diagonal = false;
   std::optional<int64_t> sink_blocks;
   std::optional<int64_t> local_blocks;
@@ -49,16 +49,21 @@ SelectionRule rule_of(const GateEntryConfig& gates);
 struct HeadValues {
   SelectionRule rule;                      ///< `by`, and what is kept whatever the values
   std::vector<std::vector<float>> values;  ///< [layers][heads]
+  /// Of what `calibrate` found: gates_checksum() of the gates whose probabilities they are, tokens of the sequences read.
+  std::string gates_checksum = {};
+  int64_t calibrated_length = 0;
 };
 
 /// From a JSON object: {"rule": "nz_ratio", "values": [[..], ..]}, or as `calibrate` writes it, {"thresholds": [[..], ..]}.
 /// Throws Error naming file and place.
 HeadValues read_head_values(const std::string& file, const ModelConfig& model);
 
-/// Key of calibrated thresholds: the gates_checksum() of what they are for.
+/// Keys of what `calibrate` writes beside the thresholds: the gates_checksum() of what they are for, and how they were found.
 inline constexpr const char* kThresholdsOf = "gates_checksum";
+inline constexpr const char* kTarget = "target";
+inline constexpr const char* kTargetLength = "seq";
 
-/// What `calibrate` wrote into the config.json of `gates`. A usage Error if that was for other weights.
+/// What `calibrate` wrote into the config.json of `gates`.
 HeadValues calibrated_thresholds(const std::string& gates, const ModelConfig& model);
 
 /// The JSON object that both read.

@@ -54,7 +54,9 @@ std::vector<Contender> contenders_of(const EvalTaskOptions& options, const Model
   if (!options.no_dense) contenders.push_back({.name = "dense", .plan = {}});
   std::vector<std::string> methods = options.methods;
   if (methods.empty() && !options.model.gates.empty()) methods.emplace_back("gate");
-  for (AttentionPlan& plan : plans_of(options.model, config, options.selection, methods)) {
+  std::vector<AttentionPlan> plans = plans_of(options.model, config, options.selection, methods);
+  follow_config(options.model.gates, options.selection, plans);
+  for (AttentionPlan& plan : plans) {
     const std::string name = fmt::format("{} {}", to_string(*plan.method), rule_text(plan));
     contenders.push_back({.name = name, .plan = std::move(plan)});
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <utility>
 
 #include <fmt/format.h>
@@ -23,7 +24,8 @@ auto nearest_density(const Rows& rows, Density density) {
   });
 }
 
-std::string perplexity_headline(const PerplexityLength& length) {
+/// `whose`: the gates, where that has to be said.
+std::string perplexity_headline(const PerplexityLength& length, const std::string& whose) {
   std::vector<const PerplexityRow*> gates;
   std::vector<const PerplexityRow*> oracles;
   for (const PerplexityRow& row : length.rows) {
@@ -34,9 +36,9 @@ std::string perplexity_headline(const PerplexityLength& length) {
   if (gates.empty()) return "";
   const auto density = [](const PerplexityRow& row) { return row.density; };
   const PerplexityRow& gate = *nearest_density(gates, density);
-  std::string out =
-      fmt::format("At {} tokens, keeping <b>{} %</b> of the attention blocks{} ", grouped(length.length),
-                  percent(gate.density), gate.label.empty() ? "" : " (" + escape(gate.label) + ")");
+  std::string out = whose.empty() ? "" : fmt::format("<b>{}</b>: ", escape(whose));
+  out += fmt::format("At {} tokens, keeping <b>{} %</b> of the attention blocks{} ", grouped(length.length),
+                     percent(gate.density), gate.label.empty() ? "" : " (" + escape(gate.label) + ")");
   if (std::isfinite(length.dense_perplexity) && std::isfinite(gate.change)) {
     out += fmt::format("takes perplexity from {} to {} (<b>{}{} %</b>)", fixed(length.dense_perplexity, 2),
                        fixed(gate.perplexity, 2), gate.change > 0 ? "+" : "", percent(gate.change));
@@ -81,10 +83,14 @@ std::string training_headline(const GateCurves& gate, bool name_it) {
 
 std::string headlines(const Report& report) {
   std::string out;
+  const bool name_them = std::any_of(
+      report.perplexity.begin(), report.perplexity.end(),
+      [&](const Perplexity& evaluation) { return evaluation.gates != report.perplexity.front().gates; });
   for (const Perplexity& evaluation : report.perplexity) {
     const auto longest = std::max_element(evaluation.lengths.begin(), evaluation.lengths.end(),
                                           [](const auto& a, const auto& b) { return a.length < b.length; });
-    const std::string text = perplexity_headline(*longest);
+    const std::string text = perplexity_headline(
+        *longest, name_them ? std::filesystem::path(evaluation.gates).filename().string() : "");
     if (!text.empty()) out += fmt::format("<p class=\"headline\">{}</p>\n", text);
   }
   for (const GateCurves& gate : report.training) {

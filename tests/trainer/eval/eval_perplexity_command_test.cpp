@@ -197,6 +197,49 @@ TEST_F(EvalCommand, ThresholdsForSomethingElseAreRefused) {
       perplexity({"--seq", "128", "--calibrated", "--sink-blocks", "2", "--local-blocks", "0"}, "first"));
   expect_refusal(perplexity({"--seq", "128", "--calibrated"}, "second"), kUsage,
                  {path("second"), "other weights", "calibrate again"});
+
+  // From a file as well, which is for a gate alone.
+  expect_success(run({"calibrate"},
+                     {"--seq", "128", "--density", "0.4", "--sink-blocks", "1", "--to", path("first.json")},
+                     "first"));
+  const std::vector<std::string> by_file = {"--seq", "128", "--values", path("first.json")};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = by_file;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  expect_success(perplexity(with({"--methods", "gate"}), "first"));
+  expect_refusal(perplexity(with({"--methods", "gate"}), "second"), kUsage,
+                 {path("first.json"), "other weights", path("second")});
+  expect_refusal(perplexity(with({"--methods", "gate,minmax"}), "first"), kUsage,
+                 {path("first.json"), "of a gate", "method minmax"});
+  expect_refusal(perplexity(with({"--methods", "gate", "--sink-blocks", "0"}), "first"), kUsage,
+                 {"--sink-blocks 0", path("first.json"), "1 kept"});
+}
+
+TEST_F(EvalCommand, CalibrationHoldsNearItsLength) {
+  copy_gates("calibrated");
+  expect_success(run({"calibrate"}, {"--seq", "256", "--density", "0.4"}, "calibrated"));
+  const auto said = [&](const char* length) {
+    const ProcessResult result = perplexity({"--seq", length, "--calibrated", "--no-recall"}, "calibrated");
+    expect_success(result);
+    return result.err;
+  };
+  for (const char* near : {"192", "256", "384"})
+    EXPECT_THAT(said(near), Not(HasSubstr("calibrated at"))) << near;
+  for (const char* far : {"128", "512"})
+    EXPECT_THAT(said(far), AllOf(HasSubstr("calibrated at 256 tokens"), HasSubstr("at " + std::string(far))))
+        << far;
+}
+
+TEST_F(EvalCommand, SaysWhichDocumentsAreTooShort) {
+  write_file_atomically(path("books.jsonl"), fmt::format("{{\"text\":\"{}\"}}\n{{\"text\":\"Short.\"}}\n",
+                                                         std::string(4000, 'a')));
+  const ProcessResult result =
+      seer_train({"eval", "ppl", "--model", nano_model().string(), "--data", path("books.jsonl"), "--seq",
+                  "128", "--density", "0.5", "--methods", "window"});
+  expect_success(result);
+  EXPECT_THAT(result.err, HasSubstr("1 of 2 documents have fewer than 128 tokens and are left out"));
 }
 
 TEST_F(EvalCommand, CalibrationWarnsOfWhatIsOutOfReach) {

@@ -161,6 +161,29 @@ TEST_F(EvalTasks, RulersOwnFiles) {
                  {"vt is left out", "no file of 512 tokens", "data/256/vt.jsonl"});
 }
 
+TEST_F(EvalTasks, RulersOwnFilesMayBeLongerThanTheirLengthHere) {
+  const auto write = [&](const std::vector<int>& words) {
+    std::string lines;
+    for (const int count : words) {
+      std::string input = "Name the ship.";
+      for (int i = 0; i < count; ++i) input += " ship";
+      lines +=
+          Json{{"index", 7 + std::ssize(lines)}, {"input", input}, {"outputs", {"Pequod"}}, {"length", 9}}
+              .dump() +
+          "\n";
+    }
+    std::filesystem::create_directories(path("long"));
+    write_file_atomically(path("long/vt.jsonl"), lines);
+  };
+  const auto run_it = [&](const char* results) {
+    return run("ruler", {"--seq", "256", "--data", path("long"), "--results", path(results)});
+  };
+  write({1800, 1900});
+  expect_success(run_it("longer.jsonl"));
+  write({20, 1800});
+  expect_refusal(run_it("uneven.jsonl"), kFailure, {"sample", "of vt", "first samples"});
+}
+
 TEST_F(EvalTasks, AnotherCalibrationIsAnotherContender) {
   write_random_gates(path("gates"), nano_model());
   const auto calibrate = [&](const char* density) {

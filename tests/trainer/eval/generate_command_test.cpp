@@ -1,6 +1,7 @@
 // `generate` as its users meet it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "data/chat_template.h"
 #include "data/prompt_template.h"
@@ -149,6 +150,28 @@ TEST_F(GenerateCommand, UsesGatesAsTheirConfigSays) {
   };
   EXPECT_EQ(density(by_flag), density(by_config));
   EXPECT_NE(density(by_flag), density(run({"--prompt", prompt, "--gates", gates, "--density", "0.1"})));
+}
+
+TEST_F(GenerateCommand, LastRowsAreKeptAsTheConfigSaysWhateverTheRule) {
+  write_random_gates(folder_ / "gates", nano_model());
+  const std::filesystem::path file = folder_ / "gates/config.json";
+  nlohmann::json config = nlohmann::json::parse(read_text_file(file));
+  std::string prompt;
+  for (int i = 0; i < 12; ++i) prompt += kPrompt;
+  const auto density = [&](bool last_block_dense, const std::vector<std::string>& more) {
+    config["seerattn_last_block_dense"] = last_block_dense;
+    write_file_atomically(file, config.dump());
+    std::vector<std::string> arguments = {"--prompt",  prompt, "--gates", (folder_ / "gates").string(),
+                                          "--density", "0.1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProcessResult result = run(arguments);
+    expect_success(result);
+    const std::string found = "at density ";
+    return std::stod(result.err.substr(result.err.find(found) + found.size()));
+  };
+  EXPECT_GT(density(true, {}), density(false, {}));
+  EXPECT_EQ(density(true, {}), density(false, {"--last-block-dense"}));
+  EXPECT_EQ(density(true, {"--dense-last-rows", "0"}), density(false, {}));
 }
 
 TEST_F(GenerateCommand, Refuses) {
