@@ -62,6 +62,8 @@ std::span<const int32_t> text_of(std::span<const int32_t> document, const Window
   return document.subspan(has_bos && !options.keep_document_bos ? 1 : 0);
 }
 int64_t step_of(const WindowOptions& options) {
+  SEER_CHECK(options.length >= 2 && options.per_document >= 1, "{} windows of {} tokens",
+             options.per_document, options.length);
   return options.length - (options.bos ? 1 : 0);
 }
 
@@ -73,8 +75,6 @@ int64_t windows_in(std::span<const int32_t> document, const WindowOptions& optio
 
 std::vector<std::vector<int32_t>> cut_windows(std::span<const std::vector<int32_t>> documents,
                                               const WindowOptions& options) {
-  SEER_CHECK(options.length >= 2 && options.per_document >= 1, "{} windows of {} tokens",
-             options.per_document, options.length);
   std::vector<std::vector<int32_t>> windows;
   const int64_t step = step_of(options);
   for (const std::vector<int32_t>& document : documents) {

@@ -66,15 +66,22 @@ const Layout& layout_of(PromptTemplate prompt_template) {
   fail("prompt template {} is not in the table", static_cast<int>(prompt_template));
 }
 
-/// Whether a template spells out a system message of its own: words right behind its opening, which is written with line
-/// breaks or with \n.
+/// Whether words begin here, of any language.
+bool begins_with_words(std::string_view text) {
+  if (text.empty()) return false;
+  const auto first = static_cast<unsigned char>(text.front());
+  return first >= 0x80 || std::isalnum(first) != 0;
+}
+
+/// Whether a template spells out a message of its own: words right behind its opening, or behind line breaks there, which are
+/// written as such or as \n.
 bool has_own_system(std::string_view chat_template, std::string_view opening) {
   for (size_t at = 0; (at = chat_template.find(opening, at)) != std::string_view::npos;) {
     at += opening.size();
     std::string_view rest = chat_template.substr(at);
     while (rest.starts_with("\\n") || rest.starts_with('\n'))
       rest.remove_prefix(rest.front() == '\n' ? 1 : 2);
-    if (!rest.empty() && std::isalpha(static_cast<unsigned char>(rest.front())) != 0) return true;
+    if (begins_with_words(rest)) return true;
   }
   return false;
 }
@@ -138,9 +145,13 @@ std::optional<std::string> read_chat_template(const std::filesystem::path& folde
 std::optional<PromptTemplate> recognise_template(std::string_view chat_template) {
   const auto has = [&](std::string_view text) { return chat_template.find(text) != std::string_view::npos; };
   if (has("<|start_header_id|>") && has("<|eot_id|>")) {
-    if (has("Cutting Knowledge Date")) return PromptTemplate::kLlama31;
-    if (has_own_system(chat_template, "<|start_header_id|>system<|end_header_id|>")) return std::nullopt;
-    return PromptTemplate::kMetaLlama3;
+    const bool dated = has("Cutting Knowledge Date");
+    // Llama-3.1's opens with its dates, and sets an empty message where the user gives none.
+    const bool own = has_own_system(chat_template, "set system_message = \"") ||
+                     has_own_system(chat_template, "set system_message = '") ||
+                     (!dated && has_own_system(chat_template, "<|start_header_id|>system<|end_header_id|>"));
+    if (own) return std::nullopt;
+    return dated ? PromptTemplate::kLlama31 : PromptTemplate::kMetaLlama3;
   }
   if (has("<\uff5cUser\uff5c>") && has("<\uff5cAssistant\uff5c>")) return PromptTemplate::kDeepSeekR1;
   if (!has("<|im_start|>") || !has("<|im_end|>")) return std::nullopt;

@@ -1,6 +1,7 @@
 // The subcommands of seer-train: each is one function, and returns the exit code.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,8 @@ int export_command(const std::string& source, const std::string& to, const std::
 int inspect_command(const std::string& path);
 
 struct TokenizeOptions {
-  std::string tokenizer;          ///< Folder or tokenizer.json
-  std::vector<std::string> text;  ///< Words of a text, or ids to decode; none: standard input
+  std::string tokenizer;            ///< Folder or tokenizer.json
+  std::optional<std::string> text;  ///< Text, or ids to decode; none: standard input
   bool decode = false;
   bool count_only = false;
   bool no_special = false;

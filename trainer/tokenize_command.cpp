@@ -12,8 +12,8 @@ namespace seer {
 
 int tokenize_command(const TokenizeOptions& options) {
   const Tokenizer tokenizer(options.tokenizer);
-  const std::string text = options.text.empty() ? std::string(std::istreambuf_iterator<char>(std::cin), {})
-                                                : fmt::format("{}", fmt::join(options.text, " "));
+  const std::string text =
+      options.text ? *options.text : std::string(std::istreambuf_iterator<char>(std::cin), {});
   if (options.decode) {
     std::istringstream numbers(text);
     std::vector<int32_t> ids;

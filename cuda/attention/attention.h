@@ -46,8 +46,9 @@ struct AttentionParams {
   const Segment* segments = nullptr;     ///< Device
   const QueryTile* tiles = nullptr;      ///< Device: all tiles of all segments, those with most keys first
   int32_t num_tiles = 0;
-  float* scratch = nullptr;    ///< [thread blocks][scratch_blocks][kQueryTile]: maxima waiting for logsumexp
-  int64_t scratch_blocks = 0;  ///< Key blocks of the longest sequence
+  /// [thread blocks][scratch_blocks][kQueryTile]: maxima waiting for logsumexp. Of a decode call: decode_scratch_bytes().
+  float* scratch = nullptr;
+  int64_t scratch_blocks = 0;       ///< Key blocks of the longest sequence
   int32_t* tile_counter = nullptr;  ///< Zero at the start: the next piece of work
 };
 

@@ -56,13 +56,6 @@ Fused fused_for(const AttentionChoice& choice, const AttentionArgs& args) {
 bool may_decode(const AttentionArgs& args) {
   return decode_supports(args.q.dim(2)) && args.blocks == nullptr && !args.output.empty();
 }
-bool decodes(const AttentionArgs& args) {
-  const std::vector<Segment>& segments = args.layout->segments.host;
-  return may_decode(args) && std::ssize(segments) <= kMostDecodeRows &&
-         std::all_of(segments.begin(), segments.end(),
-                     [](const Segment& segment) { return segment.queries.rows == 1; });
-}
-
 void attention_decode(cudaStream_t stream, const AttentionChoice& choice, AttentionParams p,
                       const AttentionArgs& args) {
   const std::vector<Segment>& segments = args.layout->segments.host;
@@ -74,6 +67,13 @@ void attention_decode(cudaStream_t stream, const AttentionChoice& choice, Attent
 }
 
 }  // namespace
+
+bool is_decode(const AttentionArgs& args) {
+  const std::vector<Segment>& segments = args.layout->segments.host;
+  return may_decode(args) && std::ssize(segments) <= kMostDecodeRows &&
+         std::all_of(segments.begin(), segments.end(),
+                     [](const Segment& segment) { return segment.queries.rows == 1; });
+}
 
 size_t attention_workspace(const AttentionChoice& choice, const AttentionArgs& args) {
   if (choice.precision == DType::kF32) return attention_fp32_workspace(args);
@@ -113,7 +113,7 @@ void attention(cudaStream_t stream, const AttentionChoice& choice, const Attenti
     p.logsumexp = args.logsumexp.data<float>();
     p.logsumexp_stride = args.logsumexp.dim(1);
   }
-  if (decodes(args)) return attention_decode(stream, choice, p, args);
+  if (is_decode(args)) return attention_decode(stream, choice, p, args);
 
   auto* workspace = static_cast<std::byte*>(args.workspace.raw());
   auto* tiles = reinterpret_cast<QueryTile*>(workspace);

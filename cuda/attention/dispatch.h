@@ -15,9 +15,12 @@ struct AttentionChoice {
   int sm_count = 0;
 };
 
-/// fp32: the reference kernel. bf16: the Hopper kernel where it can, else the portable one; throws Error for a
-/// head_dim that neither takes.
+/// fp32: the reference kernel. bf16: of single rows the decode kernel (is_decode()), else the Hopper kernel where it can,
+/// else the portable one; throws Error for a head_dim that neither of these two takes.
 void attention(cudaStream_t stream, const AttentionChoice& choice, const AttentionArgs& args);
+
+/// Whether a call in bf16 is one for decode.h: a few segments of one row each, block maxima not wanted.
+bool is_decode(const AttentionArgs& args);
 
 /// Bytes; depends on totals alone.
 size_t attention_workspace(const AttentionChoice& choice, const AttentionArgs& args);

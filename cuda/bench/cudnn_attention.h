@@ -1,4 +1,4 @@
-// The peer of our attention kernels in `seer-train bench attention`: cuDNN's own fused attention.
+// The peer of our attention kernels in the benches: cuDNN's own fused attention.
 //
 // cuDNN itself is opened at run time (cudnn_library.h). The operation graph is put together by NVIDIA's header-only
 // cudnn-frontend, which knows what each cuDNN version accepts; a build that did not find those headers
@@ -30,11 +30,11 @@ struct CudnnAttentionShape {
 
 /// Device pointers of one run.
 struct CudnnAttentionTensors {
-  const __nv_bfloat16* q = nullptr;  ///< [tokens, num_heads, head_dim]
+  const __nv_bfloat16* q = nullptr;  ///< [tokens, num_heads, head_dim]; of last_token one row
   const __nv_bfloat16* k = nullptr;  ///< [tokens, num_kv_heads, head_dim]
   const __nv_bfloat16* v = nullptr;  ///< [tokens, num_kv_heads, head_dim]
-  __nv_bfloat16* o = nullptr;        ///< [tokens, num_heads, head_dim]
-  float* logsumexp = nullptr;        ///< [num_heads, tokens], natural log; not touched unless planned
+  __nv_bfloat16* o = nullptr;        ///< Like q
+  float* logsumexp = nullptr;        ///< [num_heads, rows of q], natural log; not touched unless planned
 };
 
 class CudnnAttention {

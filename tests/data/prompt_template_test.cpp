@@ -77,12 +77,18 @@ TEST(Prompt, AModelsOwnTemplateIsRecognised) {
   for (const char* own : {"<|im_start|>system\nYou are a helpful assistant.<|im_end|>",
                           R"(<|im_start|>system\nYou are a helpful assistant.<|im_end|>)"})
     EXPECT_EQ(of(own), std::nullopt) << own;
-  for (const char* own :
-       {"<|start_header_id|>system<|end_header_id|>\n\nYou are a pirate.<|eot_id|>",
-        R"({{- '<|start_header_id|>system<|end_header_id|>\n\nYou are a pirate.<|eot_id|>' }})"})
+  for (
+      const char* own :
+      {"<|im_start|>system\n你是一个有用的助手。<|im_end|>",
+       R"({%- set system_message = "You are a pirate." %}<|start_header_id|>Cutting Knowledge Date<|eot_id|>)",
+       "<|start_header_id|>system<|end_header_id|>\n\nYou are a pirate.<|eot_id|>",
+       R"({{- '<|start_header_id|>system<|end_header_id|>\n\nYou are a pirate.<|eot_id|>' }})"})
     EXPECT_EQ(of(own), std::nullopt) << own;
   EXPECT_EQ(of(R"({{- '<|start_header_id|>system<|end_header_id|>\n\n' + content + '<|eot_id|>' }})"),
             kMetaLlama3);
+  EXPECT_EQ(of(R"({%- set system_message = messages[0]['content']|trim %}{%- set system_message = "" %}
+{{- "<|start_header_id|>system<|end_header_id|>\n\n" }}{{- "Cutting Knowledge Date: December 2023\n" }}<|eot_id|>)"),
+            kLlama31);
   EXPECT_EQ(of(R"({{- '<|im_start|>system\n' }} {{ content + '<|im_end|>' }})"), kChatMl);
 
   const test::TempDir folder;

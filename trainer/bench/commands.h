@@ -55,7 +55,8 @@ struct BenchSparseOptions : AttentionBenchOptions {
 int bench_sparse_command(const BenchSparseOptions& options);
 
 /// `bench decode`: one token of generation with a KV cache on one GPU: its attention alone, beside cuDNN's and the copy
-/// bandwidth, and all of it, beside the time its bytes take. Weights and cache are random.
+/// bandwidth, and all of it, beside the time its bytes take. Weights and cache are random. Takes as much memory as a prefill of
+/// the longest, and its cache.
 struct BenchDecodeOptions {
   std::string model_config;  ///< config.json, or a folder that holds one; empty: Llama-3.1-8B's
   std::vector<int64_t> tokens = {8192, 32768, 131072};  ///< In the cache, the new one included

@@ -32,14 +32,15 @@ struct CudnnPeer {
   }
 };
 
-/// cuDNN's attention on one problem's tensors, with an output of its own.
+/// cuDNN's attention on one problem's tensors, with an output of its own. Of one query row it is the last token's.
 class CudnnContender {
  public:
   CudnnContender(cuda::CudnnAttention& cudnn, Backend& backend, Queue& queue, const AttentionArgs& args)
       : cudnn_(cudnn), stream_(static_cast<cuda::CudaQueue&>(queue).stream()) {
     output_buffer_ = backend.allocate(args.q.numel() * size_of(args.q.dtype()), Memory::kDevice);
     output_ = output_buffer_.tensor(args.q.dtype(), args.q.shape());
-    const size_t bytes = cudnn.plan({.tokens = args.q.rows(),
+    const size_t bytes = cudnn.plan({.tokens = args.k.rows(),
+                                     .last_token = args.q.rows() == 1,
                                      .num_heads = args.q.dim(1),
                                      .num_kv_heads = args.k.dim(1),
                                      .head_dim = args.q.dim(2),
@@ -49,14 +50,18 @@ class CudnnContender {
                                      .v_stride = args.v.row_stride()});
     scratch_bytes_ = bytes;
     scratch_ = backend.allocate(bytes, Memory::kDevice);
-    tensors_ = {.q = static_cast<const __nv_bfloat16*>(args.q.raw()),
-                .k = static_cast<const __nv_bfloat16*>(args.k.raw()),
-                .v = static_cast<const __nv_bfloat16*>(args.v.raw()),
-                .o = static_cast<__nv_bfloat16*>(output_.raw())};
+    tensors_.o = static_cast<__nv_bfloat16*>(output_.raw());
+    take(args);
     run();  // what cuDNN cannot run it refuses here, before anything is timed
     backend.synchronize(queue);
   }
 
+  /// Other q, k and v of the same shapes and strides.
+  void take(const AttentionArgs& args) {
+    tensors_.q = static_cast<const __nv_bfloat16*>(args.q.raw());
+    tensors_.k = static_cast<const __nv_bfloat16*>(args.k.raw());
+    tensors_.v = static_cast<const __nv_bfloat16*>(args.v.raw());
+  }
   void run() { cudnn_.run(tensors_, scratch_.data(), stream_); }
   size_t scratch_bytes() const { return scratch_bytes_; }
   Tensor output() const { return output_; }

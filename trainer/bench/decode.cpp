@@ -16,6 +16,7 @@
 #include "src/sparse/kv_cache.h"
 #include "trainer/bench/commands.h"
 #include "trainer/bench/cudnn_peer.h"
+#include "trainer/bench/relative_difference.h"
 #include "trainer/bench/report.h"
 #include "trainer/bench/require_gpu.h"
 #include "trainer/device_tensors.h"
@@ -101,43 +102,6 @@ class DecodeAttention {
   Tensor workspace_;
 };
 
-/// The same by cuDNN.
-class CudnnDecode {
- public:
-  CudnnDecode(cuda::CudnnAttention& cudnn, Backend& backend, Queue& queue, const DecodeAttention& attention,
-              int64_t num_layers)
-      : cudnn_(cudnn), attention_(attention), num_layers_(num_layers), stream_(stream_of(queue)) {
-    const AttentionArgs args = attention.args(0);
-    scratch_ = backend.allocate(cudnn.plan({.tokens = args.k.rows(),
-                                            .last_token = true,
-                                            .num_heads = args.q.dim(1),
-                                            .num_kv_heads = args.k.dim(1),
-                                            .head_dim = args.q.dim(2),
-                                            .scale = args.scale}),
-                                Memory::kDevice);
-    run();  // what cuDNN cannot run it refuses here, before anything is timed
-    backend.synchronize(queue);
-  }
-
-  void run() {
-    for (int64_t layer = 0; layer < num_layers_; ++layer) {
-      const AttentionArgs args = attention_.args(layer);
-      cudnn_.run({.q = static_cast<const __nv_bfloat16*>(args.q.raw()),
-                  .k = static_cast<const __nv_bfloat16*>(args.k.raw()),
-                  .v = static_cast<const __nv_bfloat16*>(args.v.raw()),
-                  .o = static_cast<__nv_bfloat16*>(args.output.raw())},
-                 scratch_.data(), stream_);
-    }
-  }
-
- private:
-  cuda::CudnnAttention& cudnn_;
-  const DecodeAttention& attention_;
-  int64_t num_layers_;
-  cudaStream_t stream_;
-  Buffer scratch_;
-};
-
 class DecodeBench {
  public:
   explicit DecodeBench(const BenchDecodeOptions& options)
@@ -171,7 +135,6 @@ class DecodeBench {
         "bound: all weights but the embedding, and the cache, once, at the copy's {:.0f} GB/s\n{}",
         backend_->name(), model_.num_layers, model_.num_heads, model_.num_kv_heads, model_.head_dim,
         options_.repeats, gb_per_s_, table_.to_string());
-    if (peer_.cudnn == nullptr) fmt::print("no cuDNN: {}\n", peer_.missing);
     report_["cudnn"] = peer_.describe();
     write_report(options_.json, report_);
   }
@@ -180,18 +143,28 @@ class DecodeBench {
   void measure(int64_t tokens) {
     DecodeAttention attention(*backend_, *queue_, model_, cache_, tokens);
     std::vector<cuda::GpuTimer::Enqueue> enqueues = {[&] { attention.run(); }};
-    std::optional<CudnnDecode> cudnn;
+    std::optional<CudnnContender> cudnn;
+    std::string note = peer_.missing;
     if (peer_.cudnn != nullptr) {
       try {
-        cudnn.emplace(*peer_.cudnn, *backend_, *queue_, attention, model_.num_layers);
-        enqueues.emplace_back([&] { cudnn->run(); });
+        cudnn.emplace(*peer_.cudnn, *backend_, *queue_, attention.args(0));
+        enqueues.emplace_back([&] {
+          for (int64_t layer = 0; layer < model_.num_layers; ++layer) {
+            cudnn->take(attention.args(layer));
+            cudnn->run();
+          }
+        });
       } catch (const Error& error) {
-        peer_.missing = error.what();
-        peer_.cudnn.reset();
+        note = error.what();
       }
     }
     const std::vector<cuda::Timing> timings = timer_.measure_in_turn(enqueues);
     backend_->synchronize(*queue_);
+    if (cudnn) {
+      const double difference =
+          relative_difference(*backend_, *queue_, attention.args(0).output, cudnn->output());
+      note = fmt::format("cuDNN {}; our output differs by {:.1e}", peer_.cudnn->version(), difference);
+    }
     const double attention_ms = timings.front().median_ms;
     const double token_ms = measure_token(tokens);
     const double attention_rate = 1e-6 * attention.bytes() / attention_ms;
@@ -201,12 +174,10 @@ class DecodeBench {
                     cudnn ? fmt::format("{:.3f}", timings[1].median_ms) : "-",
                     cudnn ? fmt::format("{:.3f}", attention_ms / timings[1].median_ms) : "-",
                     fmt::format("{:.3f}", token_ms), fmt::format("{:.1f}", 1e3 / token_ms),
-                    fmt::format("{:.3f}", bound_ms), fmt::format("{:.2f}", bound_ms / token_ms)});
-    Json row = {{"tokens", tokens},
-                {"attention_ms", attention_ms},
-                {"attention_gb_per_s", attention_rate},
-                {"token_ms", token_ms},
-                {"bound_ms", bound_ms}};
+                    fmt::format("{:.3f}", bound_ms), fmt::format("{:.2f}", bound_ms / token_ms), note});
+    Json row = {
+        {"tokens", tokens},     {"attention_ms", attention_ms}, {"attention_gb_per_s", attention_rate},
+        {"token_ms", token_ms}, {"bound_ms", bound_ms},         {"note", note}};
     if (cudnn) row["cudnn_attention_ms"] = timings[1].median_ms;
     report_["rows"].push_back(std::move(row));
   }
@@ -244,7 +215,7 @@ class DecodeBench {
   CudnnPeer peer_;
   double gb_per_s_ = 0;
   TextTable table_{{"tokens", "attention ms", "GB/s", "of copy", "cuDNN ms", "x cuDNN", "token ms",
-                    "tokens/s", "bound ms", "of it"}};
+                    "tokens/s", "bound ms", "of it", ""}};
   Json report_;
 };
 

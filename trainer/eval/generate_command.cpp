@@ -93,7 +93,6 @@ int generate_command(const EvalGenerateOptions& options) {
   if (ids.empty()) fail_usage("the prompt is empty");
   const AttentionPlan plan = plan_of_flags(options);
   if (tokenizer.bos_id() == ids.front()) hint_at_bos(&tokenizer, {plan});
-  hint_at_length({plan}, static_cast<int64_t>(ids.size()));
   EvalModel model(options.model, static_cast<int64_t>(ids.size()) + options.max_new_tokens);
   Generator generator(model, plan.method ? std::vector{*plan.method} : std::vector<ScoringMethod>());
   const Generation out = generator.generate(ids, plan,

@@ -10,6 +10,7 @@
 #include "src/core/error.h"
 #include "src/io/json_file.h"
 #include "src/sparse/kv_cache.h"
+#include "trainer/eval/plans.h"
 
 namespace seer {
 namespace {
@@ -149,6 +150,7 @@ Generation Generator::generate(std::span<const int32_t> prompt, const AttentionP
   pass_.prefill(prompt, plan, &cache_);
   out.prefill_seconds = since(start);
   out.density = density_of(pass_);
+  if (out.density < 1 && !hinted_) hinted_ = hint_at_length({plan}, length);
 
   start = Clock::now();
   while (static_cast<int64_t>(out.ids.size()) < options.max_new_tokens) {

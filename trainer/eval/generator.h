@@ -51,6 +51,7 @@ class Generator {
   EvalModel& model_;
   ForwardPass pass_;
   KvCache cache_;
+  bool hinted_ = false;  ///< That calibration was at another length
 };
 
 /// Text that arrives token by token: what may already be shown, and whether a stop text has come.

@@ -54,7 +54,6 @@ int eval_longbench_command(const EvalLongBenchOptions& options) {
   EvalModel model(options.model, most_prompt + kTemplateTokens + longest_answer);
   Generator generator(model, methods_of(contenders));
   hint_at_bos(tokenizer.get(), plans_of(contenders));
-  hint_at_length(plans_of(contenders), most_prompt);
   const StopSignal stop(0, "answer");
   std::vector<ContenderScores> scores(contenders.size());
   for (const std::string& name : names) {

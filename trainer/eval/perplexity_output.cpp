@@ -16,13 +16,13 @@ double change_of(const PerplexityResult& result, const SparseResult& row) {
   return row.perplexity / result.dense.perplexity - 1.0;
 }
 
-/// The type, and what it does not say.
+/// What the type does not say, as configs spell it; empty for the published form.
 std::string gate_form(const GateEntryConfig& gates) {
-  std::string text = gates.type;
-  if (gates.force_double) text += ", force_double";
-  if (gates.key_pieces > 1) text += fmt::format(", key_pieces {}", gates.key_pieces);
-  if (gates.distance_bias) text += ", distance_bias";
-  return text;
+  std::vector<std::string> parts;
+  if (gates.force_double) parts.emplace_back("force_double");
+  if (gates.key_pieces > 1) parts.push_back(fmt::format("key_pieces {}", gates.key_pieces));
+  if (gates.distance_bias) parts.emplace_back("distance_bias");
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 Json row_json(const PerplexityResult& result, const SparseResult& row) {
@@ -79,7 +79,8 @@ std::string perplexity_json(const EvalModel& model, const HeldOutFlags& held_out
                {"device", options.device},
                {"precision", options.precision},
                {"block_size", model.block_size()},
-               {"gate_type", model.gates() != nullptr ? Json(gate_form(model.gates()->entry())) : Json()},
+               {"gate_type", model.gates() != nullptr ? Json(model.gates()->entry().type) : Json()},
+               {"gate_form", model.gates() != nullptr ? gate_form(model.gates()->entry()) : ""},
                {"lengths", Json::array()}};
   for (const PerplexityResult& result : results) {
     Json length = {

@@ -91,7 +91,12 @@ class Planner {
   std::vector<SelectionRule> rules_of() {
     given_is_used_ |= !given_.empty();
     if (!given_.empty() || !gates_ || selection_.calibrated) return given_;
-    return {selection_.with_forced(rule_of(*gates_))};
+    const SelectionRule rule = rule_of(*gates_);
+    const bool keeps_all = rule.by == SelectBy::kNzRatio ? rule.value == 1 : rule.value == 0;
+    if (keeps_all)
+      log::warn("{}/config.json asks for {} {}, which keeps every block: give --density, say", model_.gates,
+                name_of(rule.by), rule.value);
+    return {selection_.with_forced(rule)};
   }
 
   void add_by_head(const ScoringMethod& method) {
@@ -175,7 +180,7 @@ void hint_at_bos(const Tokenizer* tokenizer, const std::vector<AttentionPlan>& p
         "keeps it");
 }
 
-void hint_at_length(const std::vector<AttentionPlan>& plans, int64_t tokens) {
+bool hint_at_length(const std::vector<AttentionPlan>& plans, int64_t tokens) {
   constexpr double kFar = 1.5;
   for (const AttentionPlan& plan : plans) {
     const auto found = static_cast<double>(plan.calibrated_length);
@@ -183,11 +188,11 @@ void hint_at_length(const std::vector<AttentionPlan>& plans, int64_t tokens) {
     if (plan.calibrated_length == 0 || (used <= kFar * found && found <= kFar * used)) continue;
     log::warn(
         "thresholds that were calibrated at {} tokens keep another share of the blocks at {}: a row's "
-        "probabilities are "
-        "of more or fewer blocks. Calibrate at the length that is used (--seq)",
+        "probabilities are of more or fewer blocks. Calibrate at the length that is used (--seq)",
         plan.calibrated_length, tokens);
-    return;  // once for all plans
+    return true;  // once for all plans
   }
+  return false;
 }
 
 void follow_config(const std::string& gates, const SelectionFlags& selection,
@@ -195,7 +200,7 @@ void follow_config(const std::string& gates, const SelectionFlags& selection,
   if (gates.empty() || selection.dense_last_rows) return;
   const int64_t rows = rule_of(read_gate_entry(gates)).dense_last_rows;
   for (AttentionPlan& plan : plans) {
-    if (plan.method && plan.method->kind == Kind::kGate)
+    if (plan.method && plan.values.empty())
       plan.rule.dense_last_rows = std::max(plan.rule.dense_last_rows, rows);
   }
 }

@@ -16,8 +16,9 @@ namespace seer {
 std::vector<AttentionPlan> plans_of(const EvalModelOptions& model, const ModelConfig& config,
                                     const SelectionFlags& selection, const std::vector<std::string>& methods,
                                     const std::vector<std::string>& besides = {});
-/// Has gates keep the last rows whole where their config.json says so (seerattn_last_block_dense), whatever the rule, unless
-/// --dense-last-rows was given: what gates are used for follows their config, `eval ppl` compares methods under one rule.
+/// Has all methods keep the last rows whole where the gates' config.json says so (seerattn_last_block_dense), whatever the
+/// rule, unless --dense-last-rows was given or a method has values by head: what gates are used for follows their config,
+/// `eval ppl` compares under the rules of the flags.
 void follow_config(const std::string& gates, const SelectionFlags& selection,
                    std::vector<AttentionPlan>& plans);
 /// Of one method, where there can be but one rule; as its gates' config says (follow_config()).
@@ -28,8 +29,9 @@ AttentionPlan one_plan_of(const EvalModelOptions& model, const ModelConfig& conf
 /// what makes good gates look bad.
 void hint_at_bos(const Tokenizer* tokenizer, const std::vector<AttentionPlan>& plans);
 
-/// Warns where thresholds by head were calibrated at another length than sequences of `tokens`: their density is then another.
-void hint_at_length(const std::vector<AttentionPlan>& plans, int64_t tokens);
+/// Warns, and returns true, where thresholds by head were calibrated at another length than sequences of `tokens`: their
+/// density is then another.
+bool hint_at_length(const std::vector<AttentionPlan>& plans, int64_t tokens);
 
 /// "nz_ratio 0.1, sink 1", or "threshold by head 85c75f3b": different plans of a method have different texts.
 std::string rule_text(const AttentionPlan& plan);

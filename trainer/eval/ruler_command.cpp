@@ -125,9 +125,17 @@ std::vector<TaskSample> ruler_samples(const EvalRulerOptions& options, const std
   return make_ruler_samples(recipe, tokenizer, most > 0 ? most : kSamples);
 }
 
-/// Its prompt and its answer.
-int64_t tokens_of(const TaskSample& sample, const Tokenizer& tokenizer) {
-  return std::ssize(encode_prompt(tokenizer, sample.prompt())) + sample.tokens_to_generate;
+/// Tokens of the longest prompt and its answer. This build makes samples to measure; a file's were made by another tokenizer's
+/// count.
+int64_t most_tokens(const EvalRulerOptions& options, const std::string& task, int64_t length,
+                    const Tokenizer& tokenizer) {
+  if (options.data.empty()) return length;
+  int64_t most = 0;
+  for (const TaskSample& sample :
+       ruler_samples(options, task, length, tokenizer, PromptTemplate::kBase, options.samples)) {
+    most = std::max(most, std::ssize(encode_prompt(tokenizer, sample.prompt())) + sample.tokens_to_generate);
+  }
+  return most;
 }
 
 }  // namespace
@@ -141,12 +149,11 @@ int eval_ruler_command(const EvalRulerOptions& options) {
   const std::shared_ptr<const Tokenizer> tokenizer = require_tokenizer(options.model.model, config);
   const PromptTemplate prompt_template =
       !options.data.empty() ? PromptTemplate::kBase : task_template(options, PromptTemplate::kMetaLlama3);
-  int64_t most_tokens = 0;
-  for (const int64_t length :
-       options.lengths) {  // one of each says whether files are whole, and how long it is here
+  int64_t longest = 0;
+  for (const int64_t length : options.lengths) {  // one of each says whether files are whole
     for (const std::string& name : names) {
-      for (const TaskSample& sample : ruler_samples(options, name, length, *tokenizer, prompt_template, 1))
-        most_tokens = std::max(most_tokens, std::max(length, tokens_of(sample, *tokenizer)));
+      ruler_samples(options, name, length, *tokenizer, prompt_template, 1);
+      longest = std::max(longest, most_tokens(options, name, length, *tokenizer));
     }
   }
 
@@ -161,11 +168,9 @@ int eval_ruler_command(const EvalRulerOptions& options) {
                            {"hotpotqa", options.hotpotqa}}
                           .dump());
 
-  // Samples of a file of RULER's scripts were made for one length by another tokenizer's count: here they differ a little.
-  EvalModel model(options.model, options.data.empty() ? most_tokens : most_tokens + most_tokens / 4 + 1024);
+  EvalModel model(options.model, longest);
   Generator generator(model, methods_of(contenders));
   hint_at_bos(tokenizer.get(), plans_of(contenders));
-  for (const int64_t length : options.lengths) hint_at_length(plans_of(contenders), length);
   const StopSignal stop(0, "answer");
   std::vector<RulerScores> all;
   for (const int64_t length : options.lengths) {

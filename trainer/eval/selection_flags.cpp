@@ -61,7 +61,7 @@ class HeadValueReader {
     out.rule.by = thresholds ? SelectBy::kThreshold : rule();
     out.values = values(thresholds ? kThresholds : "values", out.rule.by);
     if (json_.contains(kForced)) read_forced(json_.at(kForced), out.rule);
-    if (json_.contains(kThresholdsOf)) read_calibration(out);
+    if (thresholds && json_.contains(kThresholdsOf)) read_calibration(out);
     return out;
   }
 

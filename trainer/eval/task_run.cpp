@@ -38,12 +38,6 @@ bool run_tasks(EvalModel& model, Generator& generator, std::span<const Contender
       const TaskResults::Answer* answer = results.find(sample, size, contender.name);
       if (answer == nullptr) {
         if (stop.requested()) return false;
-        if (std::ssize(ids) + sample.tokens_to_generate > model.max_tokens())
-          fail(
-              "sample {} of {}: {} tokens and {} of answer are more than the {} that the first samples let "
-              "expect: take it "
-              "out of the file",
-              sample.index, sample.task, ids.size(), sample.tokens_to_generate, model.max_tokens());
         Generation generation =
             generator.generate(ids, contender.plan, answer_options(sample, *model.tokenizer(), stop_ids));
         generation.text = valid_text(generation.text);  // as the file has it

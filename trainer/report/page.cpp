@@ -81,16 +81,29 @@ std::string training_headline(const GateCurves& gate, bool name_it) {
   return out + fmt::format("; the best choice of as many would hold {} %.", percent(after.oracle));
 }
 
+/// Whose gates an evaluation is of, as short as tells them apart; empty where all are of the same.
+std::string name_among(const std::vector<Perplexity>& all, const Perplexity& one) {
+  const auto path = [](const Perplexity& evaluation) {  // without a slash at its end
+    const auto written = std::filesystem::path(evaluation.gates).lexically_normal();
+    return written.has_filename() ? written : written.parent_path();
+  };
+  bool others = false;
+  bool same_name = false;
+  for (const Perplexity& other : all) {
+    if (path(other) == path(one)) continue;
+    others = true;
+    same_name |= path(other).filename() == path(one).filename();
+  }
+  if (!others) return "";
+  return same_name ? path(one).string() : path(one).filename().string();
+}
+
 std::string headlines(const Report& report) {
   std::string out;
-  const bool name_them = std::any_of(
-      report.perplexity.begin(), report.perplexity.end(),
-      [&](const Perplexity& evaluation) { return evaluation.gates != report.perplexity.front().gates; });
   for (const Perplexity& evaluation : report.perplexity) {
     const auto longest = std::max_element(evaluation.lengths.begin(), evaluation.lengths.end(),
                                           [](const auto& a, const auto& b) { return a.length < b.length; });
-    const std::string text = perplexity_headline(
-        *longest, name_them ? std::filesystem::path(evaluation.gates).filename().string() : "");
+    const std::string text = perplexity_headline(*longest, name_among(report.perplexity, evaluation));
     if (!text.empty()) out += fmt::format("<p class=\"headline\">{}</p>\n", text);
   }
   for (const GateCurves& gate : report.training) {

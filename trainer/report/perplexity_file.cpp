@@ -157,6 +157,7 @@ Perplexity read_perplexity(const std::filesystem::path& path) {
                     .data = root.text("data"),
                     .device = root.text("device"),
                     .gate_type = root.text_or_null("gate_type"),
+                    .gate_form = root.text_if_there("gate_form"),
                     .block_size = root.positive("block_size")};
   for (const Object& length : root.objects("lengths")) result.lengths.push_back(read_length(length));
   if (result.lengths.empty()) root.wrong("lengths", "a list with at least one entry");

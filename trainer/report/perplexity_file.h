@@ -1,7 +1,7 @@
 // eval-ppl.json, as `seer-train eval ppl` writes it.
 //
 //   {"kind":"perplexity","version":1,"model":"..","gates":"..","data":"..","device":"cuda","block_size":64,
-//    "gate_type":"Qavg_Kmaxminavg","lengths":[
+//    "gate_type":"Qavg_Kmaxminavg","gate_form":"key_pieces 4","lengths":[
 //      {"length":8192,"windows":16,"dense":{"perplexity":19.24,"prefill_seconds":1.2},"rows":[
 //        {"method":"gate","rule":"nz_ratio","value":0.1,"density":0.1003,"perplexity":20.94,"change":0.088,
 //         "recall":0.785,"prefill_seconds":0.4,"speedup":3.0,

@@ -277,6 +277,7 @@ std::string perplexity_section(const Report& report) {
     std::vector<std::string> facts = {evaluation.model};
     if (!evaluation.gates.empty()) facts.push_back(evaluation.gates);
     if (!evaluation.gate_type.empty()) facts.push_back(evaluation.gate_type);
+    if (!evaluation.gate_form.empty()) facts.push_back(evaluation.gate_form);
     facts.push_back(fmt::format("block {}", evaluation.block_size));
     facts.push_back(evaluation.data);
     facts.push_back(evaluation.device);

@@ -62,6 +62,7 @@ std::vector<report::BlockMap> maps_of(const ReportOptions& options) {
   const std::vector<int32_t> text =
       held_out_sequence(options.held_out, config, open_tokenizer(opened.model, config), options.length);
   const AttentionPlan plan = one_plan_of(opened, config, options.selection, "gate");
+  hint_at_length({plan}, options.length);
   EvalModel model(opened, options.length);
   const std::vector<HeadPlace> heads = parse_heads(options.heads, model.config());
   return compute_block_maps(model, text, plan, heads);

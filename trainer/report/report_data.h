@@ -49,6 +49,7 @@ struct PerplexityLength {
 struct Perplexity {
   std::string source;  ///< Where it was read
   std::string model, gates, data, device, gate_type;
+  std::string gate_form;  ///< What the type does not say: "key_pieces 4, distance_bias"; or empty
   int64_t block_size = 0;
   std::vector<PerplexityLength> lengths;
 };

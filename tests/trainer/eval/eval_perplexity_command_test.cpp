@@ -1,4 +1,4 @@
-// `eval ppl` and `calibrate` as their users meet them.
+// `eval ppl` as its users meet it.
 #include <algorithm>
 #include <cmath>
 
@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/io/atomic_file.h"
-#include "tests/trainer/eval/eval_files.h"
+#include "tests/trainer/eval/eval_command_fixture.h"
 #include "tests/trainer/tiny_run.h"
 #include "trainer/report/perplexity_file.h"
 
@@ -19,37 +19,6 @@ using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
-
-/// The nano model, random gates and two windows of 256 tokens of two books.
-class EvalCommand : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    folder_ = std::make_unique<TempDir>();
-    write_random_gates(*folder_ / "gates", nano_model());
-  }
-  static void TearDownTestSuite() { folder_.reset(); }
-
-  static std::string path(const std::string& name) { return (*folder_ / name).string(); }
-  static ProcessResult run(std::vector<std::string> command, const std::vector<std::string>& more,
-                           const std::string& gates = "gates") {
-    command.insert(command.end(), {"--model", nano_model().string(), "--threads", "1", "--documents", "2"});
-    if (std::find(more.begin(), more.end(), "--data") == more.end())
-      command.insert(command.end(), {"--data", nano_held_out().string()});
-    if (!gates.empty()) command.insert(command.end(), {"--gates", path(gates)});
-    command.insert(command.end(), more.begin(), more.end());
-    return seer_train(command);
-  }
-  static ProcessResult perplexity(const std::vector<std::string>& more, const std::string& gates = "gates") {
-    return run({"eval", "ppl"}, more, gates);
-  }
-  static Json json(const std::string& name) { return Json::parse(read_text_file(path(name))); }
-  /// A copy of the gates for a test that changes them.
-  static void copy_gates(const std::string& to) {
-    fs::copy(path("gates"), path(to), fs::copy_options::recursive);
-  }
-
-  static inline std::unique_ptr<TempDir> folder_;
-};
 
 TEST_F(EvalCommand, PerplexityByMethodAndDensity) {
   const ProcessResult result =
@@ -63,6 +32,7 @@ TEST_F(EvalCommand, PerplexityByMethodAndDensity) {
   EXPECT_EQ(written["gates"], path("gates"));
   const report::Perplexity read = report::read_perplexity(path("ppl.json"));
   EXPECT_EQ(read.gate_type, "Qavg_Kmaxminavg");
+  EXPECT_EQ(read.gate_form, "");
   EXPECT_EQ(read.block_size, 16);
   EXPECT_EQ(read.device, "cpu");
   ASSERT_EQ(read.lengths.size(), 2U);
@@ -136,102 +106,6 @@ TEST_F(EvalCommand, StreamedWeightsAndBothWeightFilesGiveTheSame) {
   EXPECT_EQ(rows({}, "others"), plain);
 }
 
-TEST_F(EvalCommand, CalibratedThresholdsReachTheirDensity) {
-  copy_gates("calibrated");
-  const Json before = json("calibrated/config.json");
-  const ProcessResult result = run({"calibrate"}, {"--seq", "256", "--density", "0.4"}, "calibrated");
-  expect_success(result);
-  EXPECT_THAT(result.out, AllOf(HasSubstr("least head"), HasSubstr("--calibrated")));
-  EXPECT_THAT(seer_train({"inspect", path("calibrated")}).out,
-              AllOf(HasSubstr("use with --calibrated"), HasSubstr("\"density\":0.4")));
-  Json after = json("calibrated/config.json");
-  ASSERT_EQ(after["seer_train_thresholds"]["thresholds"].size(), 4U);
-  EXPECT_EQ(after["seer_train_thresholds"]["thresholds"][3].size(), 4U);
-  const Json by_head = after["seer_train_thresholds"];
-  after.erase("seer_train_thresholds");
-  EXPECT_EQ(after, before) << "the other keys stay";
-
-  expect_success(
-      perplexity({"--seq", "256", "--calibrated", "--json", path("calibrated.json")}, "calibrated"));
-  const report::Perplexity read = report::read_perplexity(path("calibrated.json"));
-  ASSERT_EQ(read.lengths[0].rows.size(), 1U);
-  const report::PerplexityRow& row = read.lengths[0].rows[0];
-  EXPECT_EQ(row.method, "gate");
-  EXPECT_EQ(row.rule, "threshold");
-  EXPECT_TRUE(std::isnan(row.value)) << "by head";
-  EXPECT_NEAR(row.density, 0.4, 0.05)
-      << "q and k of the sparse model are not quite those it was calibrated on";
-
-  // The same from a file.
-  expect_success(run({"calibrate"}, {"--seq", "256", "--density", "0.4", "--to", path("thresholds.json")}));
-  EXPECT_EQ(json("thresholds.json"), by_head);
-  EXPECT_EQ(by_head["target"]["density"], 0.4);
-  EXPECT_EQ(by_head["target"]["seq"], 256);
-  EXPECT_EQ(json("gates/config.json"), before);
-  expect_success(
-      perplexity({"--seq", "256", "--values", path("thresholds.json"), "--json", path("by_file.json")}));
-  EXPECT_EQ(json("by_file.json")["lengths"][0]["rows"][0]["density_by_head"],
-            json("calibrated.json")["lengths"][0]["rows"][0]["density_by_head"]);
-
-  // Beside others, which have a rule of their own; and as it was written before.
-  after["seer_train_thresholds"] = by_head["thresholds"];
-  write_file_atomically(path("calibrated/config.json"), after.dump());
-  expect_success(perplexity(
-      {"--seq", "256", "--calibrated", "--density", "0.3", "--json", path("beside.json")}, "calibrated"));
-  const report::Perplexity beside = report::read_perplexity(path("beside.json"));
-  ASSERT_EQ(beside.lengths[0].rows.size(), 3U);
-  EXPECT_EQ(beside.lengths[0].rows[0].density, row.density);
-  EXPECT_EQ(beside.lengths[0].rows[1].label, "nz_ratio 0.3");
-}
-
-TEST_F(EvalCommand, ThresholdsForSomethingElseAreRefused) {
-  copy_gates("first");
-  expect_success(run({"calibrate"}, {"--seq", "128", "--density", "0.4", "--sink-blocks", "1"}, "first"));
-  write_random_gates(path("second"), nano_model(), 16, /*seed=*/2);
-  fs::copy_file(path("first/config.json"), path("second/config.json"), fs::copy_options::overwrite_existing);
-  expect_refusal(perplexity({"--seq", "128", "--calibrated", "--no-diagonal"}, "first"), kUsage,
-                 {"--no-diagonal", "calibrate with --no-diagonal"});
-  expect_refusal(perplexity({"--seq", "128", "--calibrated", "--sink-blocks", "0"}, "first"), kUsage,
-                 {"--sink-blocks 0", "1 kept", "calibrate with --sink-blocks 0"});
-  expect_success(
-      perplexity({"--seq", "128", "--calibrated", "--sink-blocks", "2", "--local-blocks", "0"}, "first"));
-  expect_refusal(perplexity({"--seq", "128", "--calibrated"}, "second"), kUsage,
-                 {path("second"), "other weights", "calibrate again"});
-
-  // From a file as well, which is for a gate alone.
-  expect_success(run({"calibrate"},
-                     {"--seq", "128", "--density", "0.4", "--sink-blocks", "1", "--to", path("first.json")},
-                     "first"));
-  const std::vector<std::string> by_file = {"--seq", "128", "--values", path("first.json")};
-  const auto with = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> arguments = by_file;
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
-  };
-  expect_success(perplexity(with({"--methods", "gate"}), "first"));
-  expect_refusal(perplexity(with({"--methods", "gate"}), "second"), kUsage,
-                 {path("first.json"), "other weights", path("second")});
-  expect_refusal(perplexity(with({"--methods", "gate,minmax"}), "first"), kUsage,
-                 {path("first.json"), "of a gate", "method minmax"});
-  expect_refusal(perplexity(with({"--methods", "gate", "--sink-blocks", "0"}), "first"), kUsage,
-                 {"--sink-blocks 0", path("first.json"), "1 kept"});
-}
-
-TEST_F(EvalCommand, CalibrationHoldsNearItsLength) {
-  copy_gates("calibrated");
-  expect_success(run({"calibrate"}, {"--seq", "256", "--density", "0.4"}, "calibrated"));
-  const auto said = [&](const char* length) {
-    const ProcessResult result = perplexity({"--seq", length, "--calibrated", "--no-recall"}, "calibrated");
-    expect_success(result);
-    return result.err;
-  };
-  for (const char* near : {"192", "256", "384"})
-    EXPECT_THAT(said(near), Not(HasSubstr("calibrated at"))) << near;
-  for (const char* far : {"128", "512"})
-    EXPECT_THAT(said(far), AllOf(HasSubstr("calibrated at 256 tokens"), HasSubstr("at " + std::string(far))))
-        << far;
-}
-
 TEST_F(EvalCommand, SaysWhichDocumentsAreTooShort) {
   write_file_atomically(path("books.jsonl"), fmt::format("{{\"text\":\"{}\"}}\n{{\"text\":\"Short.\"}}\n",
                                                          std::string(4000, 'a')));
@@ -240,23 +114,6 @@ TEST_F(EvalCommand, SaysWhichDocumentsAreTooShort) {
                   "128", "--density", "0.5", "--methods", "window"});
   expect_success(result);
   EXPECT_THAT(result.err, HasSubstr("1 of 2 documents have fewer than 128 tokens and are left out"));
-}
-
-TEST_F(EvalCommand, CalibrationWarnsOfWhatIsOutOfReach) {
-  const ProcessResult result = run({"calibrate"}, {"--seq", "256", "--density", "0.05", "--sink-blocks", "3",
-                                                   "--to", path("out_of_reach.json")});
-  expect_success(result);
-  EXPECT_THAT(result.err, HasSubstr("--density 0.05 is out of reach"));
-}
-
-TEST_F(EvalCommand, CalibrationKnowsWhatIsKeptBesides) {
-  copy_gates("with_sink");
-  expect_success(run({"calibrate"}, {"--seq", "256", "--density", "0.4", "--sink-blocks", "2"}, "with_sink"));
-  EXPECT_EQ(json("with_sink/config.json")["seer_train_thresholds"]["forced"]["sink_blocks"], 2);
-  expect_success(perplexity({"--seq", "256", "--calibrated", "--json", path("with_sink.json")}, "with_sink"));
-  const report::PerplexityRow row = report::read_perplexity(path("with_sink.json")).lengths[0].rows.at(0);
-  EXPECT_NEAR(row.density, 0.4, 0.05) << "the first blocks included";
-  EXPECT_THAT(row.label, testing::MatchesRegex("threshold by head [0-9a-f]{8}, sink 2"));
 }
 
 /// What the flags force shows in how much is kept: rows of 1 to 16 blocks, of which the rule keeps one, the diagonal.
@@ -392,29 +249,6 @@ TEST_F(EvalCommand, RefusesWhatItCannotDo) {
   write_npy(path("short.npy"), random_ids(1, 100, 4000));
   expect_refusal(perplexity({"--seq", "128", "--data", path("short.npy")}), kFailure, {"--seq", "--data"});
   expect_refusal(perplexity({"--data", path("nothing.jsonl")}), kFailure, {"nothing.jsonl"});
-}
-
-TEST_F(EvalCommand, RefusesThresholdsOfTheWrongShape) {
-  const auto refused = [&](const std::string& text, const std::vector<std::string>& parts) {
-    write_file_atomically(path("values.json"), text);
-    expect_refusal(perplexity({"--seq", "128", "--values", path("values.json")}), kFailure, parts);
-  };
-  refused("{", {"values.json"});
-  refused("{}", {"values.json", "\"rule\"", "\"thresholds\""});
-  refused(R"({"rule": "ratio", "values": []})", {"\"rule\" is \"ratio\"", "nz_ratio"});
-  refused(R"({"values": []})", {"\"rule\" is missing"});
-  refused(R"({"rule": "nz_ratio", "values": [[1,1,1,1],[1,1,1,1],[1,0,1,1],[1,1,1,1]]})",
-          {"layer 2 has 0", "above 0 and up to 1", "4 layers of 4"});
-  refused(R"({"thresholds": [[0.1, 0.1, 0.1, 0.1]]})", {"1 layers"});
-  refused(R"({"thresholds": [[0,0,0,0],[0,0,0,0],[0,0,0],[0,0,0,0]]})", {"layer 2 has 3 entries"});
-  refused(R"({"thresholds": [[0,0,0,0],[0,0,0,1.5],[0,0,0,0],[0,0,0,0]]})", {"layer 1 has 1.5"});
-}
-
-TEST_F(EvalCommand, CalibrateRefuses) {
-  expect_refusal(run({"calibrate"}, {"--seq", "128"}), kUsage, {"one of --density and --recall"});
-  expect_refusal(run({"calibrate"}, {"--seq", "128", "--density", "0.1", "--recall", "0.9"}), kUsage,
-                 {"--density and --recall, not both"});
-  expect_refusal(run({"calibrate"}, {"--seq", "128", "--density", "0.1"}, ""), kUsage, {"--gates"});
 }
 
 TEST(EvalTinyModel, TokenIdsNeedNoTokenizerTextDoes) {

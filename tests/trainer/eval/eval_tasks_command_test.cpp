@@ -161,27 +161,28 @@ TEST_F(EvalTasks, RulersOwnFiles) {
                  {"vt is left out", "no file of 512 tokens", "data/256/vt.jsonl"});
 }
 
+TEST_F(EvalTasks, LastRowsAreKeptAsTheGatesConfigSaysByAllMethods) {
+  write_random_gates(path("gates"), nano_model());
+  Json config = Json::parse(read_text_file(path("gates/config.json")));
+  config["seerattn_last_block_dense"] = true;
+  write_file_atomically(path("gates/config.json"), config.dump());
+  const ProcessResult result =
+      ruler({"--density", "0.3", "--methods", "gate,window", "--no-dense"}, "cwe", 1);
+  expect_success(result);
+  EXPECT_THAT(result.out, AllOf(HasSubstr("gate nz_ratio 0.3, dense rows 2"),
+                                HasSubstr("window nz_ratio 0.3, dense rows 2")));
+}
+
 TEST_F(EvalTasks, RulersOwnFilesMayBeLongerThanTheirLengthHere) {
-  const auto write = [&](const std::vector<int>& words) {
-    std::string lines;
-    for (const int count : words) {
-      std::string input = "Name the ship.";
-      for (int i = 0; i < count; ++i) input += " ship";
-      lines +=
-          Json{{"index", 7 + std::ssize(lines)}, {"input", input}, {"outputs", {"Pequod"}}, {"length", 9}}
-              .dump() +
-          "\n";
-    }
-    std::filesystem::create_directories(path("long"));
-    write_file_atomically(path("long/vt.jsonl"), lines);
-  };
-  const auto run_it = [&](const char* results) {
-    return run("ruler", {"--seq", "256", "--data", path("long"), "--results", path(results)});
-  };
-  write({1800, 1900});
-  expect_success(run_it("longer.jsonl"));
-  write({20, 1800});
-  expect_refusal(run_it("uneven.jsonl"), kFailure, {"sample", "of vt", "first samples"});
+  std::string lines;
+  for (const char* word : {" captain", "~^|"}) {  // as many bytes, 1,100 tokens and 4 times as many
+    std::string input = "Name the ship.";
+    while (input.size() < 9000) input += word;
+    lines += Json{{"index", 0}, {"input", input}, {"outputs", {"Pequod"}}, {"length", 9}}.dump() + "\n";
+  }
+  std::filesystem::create_directories(path("long"));
+  write_file_atomically(path("long/vt.jsonl"), lines);
+  expect_success(run("ruler", {"--seq", "256", "--data", path("long")}));
 }
 
 TEST_F(EvalTasks, AnotherCalibrationIsAnotherContender) {

@@ -152,6 +152,20 @@ TEST_F(GenerateCommand, UsesGatesAsTheirConfigSays) {
   EXPECT_NE(density(by_flag), density(run({"--prompt", prompt, "--gates", gates, "--density", "0.1"})));
 }
 
+TEST_F(GenerateCommand, SaysThatTheConfigsRuleKeepsEverything) {
+  write_random_gates(folder_ / "gates", nano_model());
+  const std::filesystem::path file = folder_ / "gates/config.json";
+  nlohmann::json config = nlohmann::json::parse(read_text_file(file));
+  for (const char* key : {"seerattn_sparsity_method", "seerattn_threshold", "seerattn_nz_ratio"})
+    config.erase(key);
+  write_file_atomically(file, config.dump());
+  const std::string gates = (folder_ / "gates").string();
+  EXPECT_THAT(run({"--prompt", kPrompt, "--gates", gates}).err,
+              HasSubstr("threshold 0, which keeps every block"));
+  EXPECT_THAT(run({"--prompt", kPrompt, "--gates", gates, "--density", "0.5"}).err,
+              testing::Not(HasSubstr("keeps every block")));
+}
+
 TEST_F(GenerateCommand, LastRowsAreKeptAsTheConfigSaysWhateverTheRule) {
   write_random_gates(folder_ / "gates", nano_model());
   const std::filesystem::path file = folder_ / "gates/config.json";

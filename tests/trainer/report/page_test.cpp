@@ -124,6 +124,29 @@ TEST(Page, TablesHoldEveryNumber) {
   expect_cell(significant(report.training[0].loss.back(), 4));
 }
 
+TEST(Page, HeadlinesSayWhoseGatesTheyAreWhereThatIsAQuestion) {
+  Report report = full_report();
+  report.perplexity.resize(1);
+  const auto headline_begins = [&](const std::vector<std::string>& gates) {
+    report.perplexity.resize(gates.size(), report.perplexity.front());
+    for (size_t i = 0; i < gates.size(); ++i) report.perplexity[i].gates = gates[i];
+    const std::string page = render_page(report);
+    std::vector<std::string> begins;
+    const std::string tag = "<p class=\"headline\">";
+    for (size_t at = 0; begins.size() < gates.size() && (at = page.find(tag, at)) != std::string::npos;) {
+      at += tag.size();
+      begins.push_back(page.substr(at, page.find("At ", at) - at));
+    }
+    return begins;
+  };
+  EXPECT_THAT(headline_begins({"runs/a/gates/gate"}), ElementsAre(""));
+  EXPECT_THAT(headline_begins({"runs/a/gates/gate", "runs/a/gates/gate/"}), ElementsAre("", ""));
+  EXPECT_THAT(headline_begins({"runs/a/gates/gate", "runs/a/gates/local/"}),
+              ElementsAre("<b>gate</b>: ", "<b>local</b>: "));
+  EXPECT_THAT(headline_begins({"runs/a/gates/gate", "runs/b/gates/gate"}),
+              ElementsAre("<b>runs/a/gates/gate</b>: ", "<b>runs/b/gates/gate</b>: "));
+}
+
 TEST(Page, HostileNamesStayText) {
   const std::string evil = "\"><script>alert(1)</script><img src=x onerror='a'>";
   Report report = full_report();

@@ -48,6 +48,7 @@ TEST_F(PerplexityFile, ReadsEveryKey) {
   EXPECT_EQ(read_back.data, "corpus/heldout.jsonl");
   EXPECT_EQ(read_back.device, "cuda");
   EXPECT_EQ(read_back.gate_type, "Qavg_Kmaxminavg");
+  EXPECT_EQ(read_back.gate_form, "key_pieces 4, distance_bias");
   EXPECT_EQ(read_back.block_size, 64);
   ASSERT_EQ(read_back.lengths.size(), 2U);
   const PerplexityLength& length = read_back.lengths[0];

@@ -87,6 +87,7 @@ Json sample_perplexity_json(int64_t layers, int64_t heads) {
           {"device", "cuda"},
           {"block_size", 64},
           {"gate_type", "Qavg_Kmaxminavg"},
+          {"gate_form", "key_pieces 4, distance_bias"},
           {"lengths",
            {length_json(8192, 16, 19.24, 1.2, at_8k, layers, heads),
             length_json(16384, 8, 19.02, 3.9, at_16k, layers, heads)}}};
