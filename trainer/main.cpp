@@ -110,7 +110,8 @@ void add_tokenize(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("tokenize", "Text to token ids, or back with --decode");
   const auto options = std::make_shared<TokenizeOptions>();
   command->add_option("--tokenizer", options->tokenizer, "Model folder or tokenizer.json")->required();
-  command->add_option("text", options->text, "Text, or ids: one argument, in quotes; standard input if not given");
+  command->add_option("text", options->text,
+                      "Text, or ids: one argument, in quotes; standard input if not given");
   command->add_flag("--decode", options->decode, "Ids to text");
   command->add_flag("--count", options->count_only, "Print only the number of tokens");
   command->add_flag("--no-special", options->no_special,
