@@ -86,7 +86,9 @@ class LineHandler : public nlohmann::json_sax<nlohmann::json> {
     if (has_text_) {
       document_.messages.clear();
     } else if (!has_messages_) {
-      return fmt::format("neither `{}` nor `messages` in the object", text_field_);
+      return fmt::format(
+          "neither `{}` nor `messages` in the object (data.text_field or --text-field names another)",
+          text_field_);
     } else if (document_.messages.empty()) {
       return "`messages` is empty";
     }

@@ -169,16 +169,23 @@ std::string see_help(const CLI::App& app) {
 /// would not say what was meant.
 CLI::App& find_subcommand(CLI::App& app, const std::vector<std::string>& arguments) {
   CLI::App* command = &app;
+  std::string_view flag_before;
   for (auto word = arguments.begin() + 1; word != arguments.end(); ++word) {
-    if (word->starts_with("-")) continue;
     const std::vector<CLI::App*> choices = subcommands_of(*command);
     if (choices.empty()) break;
+    if (word->starts_with("-")) {
+      flag_before = *word;
+      continue;
+    }
     std::vector<std::string> names;
     names.reserve(choices.size());
     for (const CLI::App* choice : choices) names.push_back(choice->get_name());
     const auto found = std::find(names.begin(), names.end(), *word);
     if (found == names.end()) {
       const std::string near = nearest_word(*word, names);
+      if (!flag_before.empty() && near.empty())
+        fail_usage("{} {} ..: a subcommand comes first: {}", name_of(*command), flag_before,
+                   fmt::join(names, ", "));
       fail_usage("{} has no subcommand {}: {}", name_of(*command), *word,
                  near.empty() ? fmt::format("{} was expected", fmt::join(names, ", "))
                               : fmt::format("did you mean {}?", near));

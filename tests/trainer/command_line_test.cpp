@@ -61,6 +61,8 @@ TEST(CommandLine, HelpsAndRefusesWhatItDoesNotKnow) {
                  {"bench has no subcommand walltime", "attention"});
   expect_refusal(seer_train({"-v", "eval", "rulre"}), kUsage,
                  {"eval has no subcommand rulre", "did you mean ruler?"});
+  expect_refusal(seer_train({"eval", "--model", "M", "ppl"}), kUsage,
+                 {"eval --model ..", "a subcommand comes first", "ppl, ruler, longbench"});
   expect_refusal(seer_train({"eval"}), kUsage, {"subcommand is required"});
   expect_refusal(seer_train({"export", "run"}), kUsage, {"--to"});
   expect_refusal(seer_train({"inspect"}), kUsage, {"path"});

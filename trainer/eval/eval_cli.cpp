@@ -247,7 +247,16 @@ void add_generate(CLI::App& app, Action& action) {
   command->add_option("--seed", options->sampling.seed, "Of the draws");
   command->add_option("--stop", options->stops, "Text that ends the answer; may be given several times")
       ->allow_extra_args(false);
-  command->callback([=, &action] { action = [=] { return generate_command(*options); }; });
+  command->callback([=, &action] {
+    action = [=] {
+      for (const char* flag : {"--top-p", "--seed"}) {
+        if (options->sampling.temperature == 0 && command->count(flag) > 0)
+          fail_usage("{} is for drawing tokens, and the likeliest is taken: add a --temperature above 0",
+                     flag);
+      }
+      return generate_command(*options);
+    };
+  });
 }
 
 }  // namespace

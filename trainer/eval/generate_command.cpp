@@ -80,6 +80,14 @@ AttentionPlan plan_of_flags(const EvalGenerateOptions& options) {
   return {};
 }
 
+/// " (gate, nz_ratio 0.1)": who chose the blocks by which rule, and whose that is.
+std::string chosen_by(const EvalGenerateOptions& options, const AttentionPlan& plan) {
+  if (!plan.method) return "";
+  return fmt::format(
+      " ({}, {}{})", to_string(*plan.method), rule_text(plan),
+      options.selection.any_rule() ? "" : ": the rule of " + options.model.gates + "/config.json");
+}
+
 }  // namespace
 
 int generate_command(const EvalGenerateOptions& options) {
@@ -92,7 +100,6 @@ int generate_command(const EvalGenerateOptions& options) {
   const std::vector<int32_t> ids = encode(options, tokenizer, prompt);
   if (ids.empty()) fail_usage("the prompt is empty");
   const AttentionPlan plan = plan_of_flags(options);
-  if (tokenizer.bos_id() == ids.front()) hint_at_bos(&tokenizer, {plan});
   EvalModel model(options.model, static_cast<int64_t>(ids.size()) + options.max_new_tokens);
   Generator generator(model, plan.method ? std::vector{*plan.method} : std::vector<ScoringMethod>());
   const Generation out = generator.generate(ids, plan,
@@ -106,8 +113,9 @@ int generate_command(const EvalGenerateOptions& options) {
                                             });
   std::fputc('\n', stdout);
   std::fflush(stdout);
-  log::info("prefill of {} tokens {:.3f} s at density {:.4f}; {} new tokens, {:.1f} a second{}", ids.size(),
-            out.prefill_seconds, out.density, out.ids.size(),
+  if (out.density < 1 && tokenizer.bos_id() == ids.front()) hint_at_bos(&tokenizer, {plan});
+  log::info("prefill of {} tokens {:.3f} s at density {:.4f}{}; {} new tokens, {:.1f} a second{}", ids.size(),
+            out.prefill_seconds, out.density, chosen_by(options, plan), out.ids.size(),
             static_cast<double>(out.ids.size()) / std::max(out.decode_seconds, 1e-9),
             out.stopped ? "" : " (cut off at --max-new-tokens)");
   return 0;

@@ -55,7 +55,6 @@ int eval_perplexity_command(const EvalPerplexityOptions& options) {
   std::vector<int64_t> lengths = options.lengths;
   if (lengths.empty()) lengths = {default_length(config)};
   EvalModel model(options.model, *std::max_element(lengths.begin(), lengths.end()));
-  give_hints(model, plans, lengths);
   log::info("{} on {}: {} layers, blocks of {}", options.model.model, model.backend().name(),
             model.config().num_layers, model.block_size());
   const std::vector<std::vector<int32_t>> documents = held_out_documents(options.held_out, model);
@@ -67,6 +66,7 @@ int eval_perplexity_command(const EvalPerplexityOptions& options) {
                         .plans = plans,
                         .recall = !options.no_recall});
   }
+  give_hints(model, plans, lengths);
   std::vector<PerplexityResult> results;
   for (const PerplexityOptions& length : measured) {
     results.push_back(measure_perplexity(model, length));

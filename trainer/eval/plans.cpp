@@ -41,6 +41,8 @@ class Planner {
  public:
   Planner(const EvalModelOptions& model, const ModelConfig& config, const SelectionFlags& selection)
       : model_(model), config_(config), selection_(selection), given_(selection.rules()) {
+    if (selection.last_block_dense && selection.dense_last_rows)
+      fail_usage("--last-block-dense is --dense-last-rows 2: give one");
     if (selection.calibrated && !selection.values_file.empty())
       fail_usage("--values and --calibrated: give one");
     if (!selection.values_file.empty() && !given_.empty())

@@ -65,6 +65,7 @@ void TaskResults::read(const std::string& text, const std::string& header) {
         nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
                               text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
     begin = end + 1;
+    if (json.is_discarded()) fail_line(line, "it is not JSON");
     try {
       if (line == 0) {
         const auto wanted = nlohmann::json::parse(header);

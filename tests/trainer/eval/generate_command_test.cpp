@@ -125,8 +125,10 @@ TEST_F(GenerateCommand, ForcedBlocksGoWithTheConfigsRule) {
 
 TEST_F(GenerateCommand, SaysWhatGatesMayNotHaveMet) {
   write_random_gates(folder_ / "gates", nano_model());
+  std::string prompt;
+  for (int i = 0; i < 12; ++i) prompt += kPrompt;
   const auto hint = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> flags = {"--prompt", kPrompt, "--density", "0.5"};
+    std::vector<std::string> flags = {"--prompt", prompt, "--density", "0.5"};
     flags.insert(flags.end(), more.begin(), more.end());
     return run(flags).err.find("--sink-blocks 1 keeps it") != std::string::npos;
   };
@@ -134,6 +136,8 @@ TEST_F(GenerateCommand, SaysWhatGatesMayNotHaveMet) {
   EXPECT_TRUE(hint({"--gates", gates}));
   EXPECT_FALSE(hint({"--gates", gates, "--sink-blocks", "1"}));
   EXPECT_FALSE(hint({"--gates", gates, "--method", "window"}));
+  prompt = "The captain";
+  EXPECT_FALSE(hint({"--gates", gates})) << "nothing was left out";
 }
 
 TEST_F(GenerateCommand, UsesGatesAsTheirConfigSays) {
@@ -149,6 +153,8 @@ TEST_F(GenerateCommand, UsesGatesAsTheirConfigSays) {
     return result.err.substr(result.err.find("at density"), std::string("at density 0.1234").size());
   };
   EXPECT_EQ(density(by_flag), density(by_config));
+  EXPECT_THAT(by_flag.err, HasSubstr("(gate, nz_ratio 0.5)"));
+  EXPECT_THAT(by_config.err, HasSubstr("(gate, nz_ratio 0.5: the rule of " + gates + "/config.json)"));
   EXPECT_NE(density(by_flag), density(run({"--prompt", prompt, "--gates", gates, "--density", "0.1"})));
 }
 
@@ -204,6 +210,12 @@ TEST_F(GenerateCommand, Refuses) {
   expect_refusal(run({"--prompt", "a", "--method", "gate", "--density", "0.5"}), kUsage, {"--gates"});
   expect_refusal(run({"--prompt", "a", "--system", "b"}), kUsage, {"--chat"});
   expect_refusal(run({"--prompt", "a", "--stop", ""}), kUsage, {"--stop"});
+  expect_refusal(run({"--prompt", "a", "--seed", "3"}), kUsage, {"--seed", "--temperature"});
+  expect_refusal(run({"--prompt", "a", "--top-p", "0.5", "--temperature", "0"}), kUsage,
+                 {"--top-p", "--temperature"});
+  expect_refusal(run({"--prompt", "a", "--method", "window", "--density", "0.5", "--last-block-dense",
+                      "--dense-last-rows", "4"}),
+                 kUsage, {"--last-block-dense is --dense-last-rows 2", "give one"});
   const TinyRun tiny;
   expect_refusal(seer_train({"generate", "--model", tiny.model().string(), "--prompt", "a"}), kFailure,
                  {tiny.model().string(), "tokenizer.json"});

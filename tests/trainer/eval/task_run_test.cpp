@@ -118,7 +118,8 @@ TEST_F(TaskResultsFile, DamageIsNamedByLine) {
     write_file_atomically(file_, whole.substr(0, second) + line + "\n" + whole.substr(second));
     return std::string(refusal().what());
   };
-  EXPECT_THAT(with("{\"contender\":"), AllOf(HasSubstr(":2:"), HasSubstr("no line of task results")));
+  EXPECT_THAT(with("{\"contender\":"),
+              AllOf(HasSubstr(":2:"), HasSubstr("no line of task results"), HasSubstr("not JSON")));
   EXPECT_THAT(with("[]"), HasSubstr(":2:"));
   EXPECT_THAT(with(R"({"contender":"dense","size":512,"task":"vt","index":"one"})"), HasSubstr(":2:"));
   EXPECT_THAT(with(""), HasSubstr(":2:"));
