@@ -95,7 +95,7 @@ class Planner {
     if (!given_.empty() || !gates_ || selection_.calibrated) return given_;
     const SelectionRule rule = rule_of(*gates_);
     const bool keeps_all = rule.by == SelectBy::kNzRatio ? rule.value == 1 : rule.value == 0;
-    if (keeps_all)
+    if (keeps_all && plans_.empty())  // once for all methods
       log::warn("{}/config.json asks for {} {}, which keeps every block: give --density, say", model_.gates,
                 name_of(rule.by), rule.value);
     return {selection_.with_forced(rule)};
@@ -117,7 +117,7 @@ class Planner {
     if (method.kind != Kind::kGate)
       fail_usage(
           "{}: `calibrate` found these thresholds for the probabilities of a gate: they are no rule for "
-          "method {}",
+          "method {}: name --methods gate alone, or give another rule",
           source, to_string(method));
     // Builds before 2026-11-30 did not say whose they are.
     if (!found.gates_checksum.empty() && found.gates_checksum != gates_checksum(model_.gates))
