@@ -78,11 +78,13 @@ std::vector<std::vector<int32_t>> cut_windows(std::span<const std::vector<int32_
   std::vector<std::vector<int32_t>> windows;
   const int64_t step = step_of(options);
   for (const std::vector<int32_t>& document : documents) {
-    for (int64_t w = 0; w < windows_in(document, options); ++w) {
+    const std::span<const int32_t> text = text_of(document, options);
+    const int64_t count = windows_in(document, options);
+    for (int64_t w = 0; w < count; ++w) {
       std::vector<int32_t>& window = windows.emplace_back();
       window.reserve(options.length);
       if (options.bos) window.push_back(*options.bos);
-      const auto part = text_of(document, options).subspan(w * step, step);
+      const auto part = text.subspan(w * step, step);
       window.insert(window.end(), part.begin(), part.end());
     }
   }

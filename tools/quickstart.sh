@@ -27,7 +27,7 @@ run=runs/quickstart
 effective=$(mktemp)
 trap 'rm -f "$effective"' EXIT
 build/release/seer-train train configs/quickstart.json --set output.dir="$run" "${train[@]}" --print-config > "$effective"
-build/release/seer-train plan "$effective" > /dev/null
+plan=$(build/release/seer-train plan "$effective") || { echo "$plan"; exit 1; }
 if [[ -e "$run" ]]; then
   echo "quickstart: the earlier $run goes to $run.before"
   rm -rf "$run.before"

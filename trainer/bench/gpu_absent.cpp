@@ -1,5 +1,5 @@
-// Compiled in place of attention.cpp, decode.cpp, gemm.cpp, ranks.cpp, sparse.cpp, sparse_gates.cpp and step.cpp in a build without the
-// CUDA backend.
+// Compiled in place of attention.cpp, decode.cpp, gemm.cpp, ranks.cpp, sparse.cpp, sparse_gates.cpp and step.cpp in a build
+// without the CUDA backend.
 #include "src/core/error.h"
 #include "trainer/bench/commands.h"
 

@@ -70,8 +70,7 @@ std::string training_headline(const GateCurves& gate, bool name_it) {
   const EvalDensity& after = *nearest_density(densities, [](const EvalDensity& at) { return at.density; });
   std::string out = fmt::format(
       "{}On held-out text joined as in training, nothing forced but the diagonal, <b>{:.3g} %</b> of the "
-      "blocks "
-      "hold <b>{} %</b> of the attention mass after training",
+      "blocks hold <b>{} %</b> of the attention mass after training",
       name_it ? fmt::format("<b>{}</b>: ", escape(gate.name)) : "", 100 * after.density,
       percent(after.recall));
   for (const EvalDensity& before : gate.evals.front().densities) {
